@@ -1,0 +1,3 @@
+module comfylatch
+
+go 1.26
