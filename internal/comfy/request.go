@@ -96,7 +96,7 @@ func Parse(method, target string) (*Request, error) {
 	}
 	// The route is found on the raw segments' decoded form; whether a segment
 	// may hold an encoded slash is the route's to say, so it is checked after.
-	r.Route = match(method, r.Segments, r.Slash)
+	r.Route = match(method, r.Twins, r.Segments, r.Slash)
 	for i, seg := range r.Segments {
 		if err := checkSegment(raw[i], seg, r.Route.slashAt(i)); err != nil {
 			return nil, err
@@ -326,4 +326,34 @@ func escapeSegment(b *strings.Builder, s string) {
 			b.WriteByte(hex[c&15])
 		}
 	}
+}
+
+// Least is the least role for this very request: the route's, but
+// administrators' for a file of the user folder that holds ComfyUI-Manager's
+// configuration (CVE-2025-67303: it was writable through /userdata).
+func (r *Request) Least() Access {
+	for i, seg := range r.Segments {
+		if r.Route.slashAt(i) && managerFile(seg) {
+			return Admins
+		}
+	}
+	return r.Route.Least
+}
+
+// managerFile tells whether a name leads into a folder of ComfyUI-Manager, in
+// whichever case a file system may fold, however often it is encoded.
+func managerFile(name string) bool {
+	for range 4 {
+		first, _, _ := strings.Cut(name, "/")
+		first = strings.ToLower(strings.TrimRight(first, ". "))
+		if first == "comfyui-manager" || first == "__manager" || first == "__comfyui-manager" {
+			return true
+		}
+		next, err := url.PathUnescape(name)
+		if err != nil || next == name {
+			return false
+		}
+		name = next
+	}
+	return false
 }
