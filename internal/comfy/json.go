@@ -57,10 +57,11 @@ func (o *Object) Drop(key string) {
 	}
 }
 
-// MarshalJSON writes the members in their order.
-func (o Object) MarshalJSON() ([]byte, error) {
+// JSON writes a value that ParseJSON has read, members in their order.
+// (encoding/json would escape "<" in what a Marshaler of ours returns.)
+func JSON(v any) ([]byte, error) {
 	var b bytes.Buffer
-	if err := writeJSON(&b, o); err != nil {
+	if err := writeJSON(&b, v); err != nil {
 		return nil, err
 	}
 	return b.Bytes(), nil

@@ -20,6 +20,7 @@ type Node struct {
 	Class  string // class_type, "" where it is missing or not text
 	Inputs Object
 	raw    *Object
+	at     int // in the graph
 }
 
 // PromptError refuses a prompt in ComfyUI's own shape, so that its frontend
@@ -72,7 +73,7 @@ func ParsePrompt(data []byte) (*PromptBody, error) {
 		if !ok {
 			continue // ComfyUI refuses it
 		}
-		n := Node{ID: nodes[i].Key, raw: &raw}
+		n := Node{ID: nodes[i].Key, raw: &raw, at: i}
 		if class, ok := raw.Get("class_type"); ok {
 			n.Class, _ = class.(string)
 		}
@@ -124,22 +125,15 @@ func (p *PromptBody) Drop(key string) { p.body.Drop(key) }
 
 // Bytes writes the body, with all changes made.
 func (p *PromptBody) Bytes() ([]byte, error) {
-	if graph, ok := p.body.Get("prompt"); ok {
-		if nodes, ok := graph.(Object); ok {
-			for i := range nodes {
-				for j := range p.nodes {
-					if n := &p.nodes[j]; n.ID == nodes[i].Key {
-						if n.Inputs != nil {
-							n.raw.Set("inputs", n.Inputs)
-						}
-						nodes[i].Value = *n.raw
-						break
-					}
-				}
-			}
+	graph, _ := p.body.Get("prompt")
+	nodes, _ := graph.(Object)
+	for _, n := range p.nodes {
+		if n.Inputs != nil {
+			n.raw.Set("inputs", n.Inputs)
 		}
+		nodes[n.at].Value = *n.raw
 	}
-	return json.Marshal(p.body)
+	return JSON(p.body)
 }
 
 // DropFingerprints removes "is_changed", which ComfyUI computes itself but
