@@ -123,6 +123,14 @@ type Token struct {
 	UsedAt    time.Time // zero: not yet; written at most once a minute
 	UsedFrom  string
 	RevokedAt time.Time // zero: live
+	// Epoch names what the token dies with: "key:…" the fixed API key that it
+	// was obtained for, "token:ID" another token, "" nothing else.
+	Epoch string
+}
+
+// Live tells whether the token is neither revoked nor expired.
+func (t Token) Live(now time.Time) bool {
+	return t.RevokedAt.IsZero() && (t.ExpiresAt.IsZero() || now.Before(t.ExpiresAt))
 }
 
 // The errors that rooms tell one another. One place (web) turns them into
@@ -151,6 +159,15 @@ func (e *ThrottledError) Error() string {
 func (e *ThrottledError) Seconds() int {
 	return max(1, int((e.Wait+time.Second-1)/time.Second))
 }
+
+// InputError says that what somebody typed cannot be taken, and what to type
+// instead: a 4xx answer, never a 500. Its sentence is for that person.
+type InputError struct {
+	Field    string // the form's field: "username", "password" or "name"
+	Sentence string
+}
+
+func (e *InputError) Error() string { return e.Sentence }
 
 // Limits on what people type. A password is counted in bytes and never cut.
 const (
