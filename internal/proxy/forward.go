@@ -1,0 +1,157 @@
+package proxy
+
+import (
+	"context"
+	"errors"
+	"io"
+	"net/http"
+	"net/url"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"comfylatch/internal/account"
+	"comfylatch/internal/comfy"
+)
+
+// Fetch sends a request upstream as ServeHTTP does and gives ComfyUI's answer
+// as it is, for those who change it on the way. The caller closes its body.
+// Where there is an error, Fail answers for it.
+func (p *Proxy) Fetch(w http.ResponseWriter, r *http.Request, req *comfy.Request) (*http.Response, error) {
+	out, _, err := p.outRequest(r.Context(), w, r, req)
+	if err != nil {
+		return nil, err
+	}
+	return p.up.RoundTrip(out)
+}
+
+// Fail answers for a Fetch that gave an error.
+func (p *Proxy) Fail(w http.ResponseWriter, r *http.Request, req *comfy.Request, err error) {
+	if errors.Is(err, errTwice) || errors.Is(err, errHopByHop) {
+		refuse(w, http.StatusBadRequest, "The request's headers can be read in two ways.")
+		return
+	}
+	p.fail(w, r, req, err)
+}
+
+// forward passes an ordinary request through.
+func (p *Proxy) forward(w http.ResponseWriter, r *http.Request, req *comfy.Request, who account.Principal) {
+	// Ends with the handler, so that nothing reads the client's body after.
+	ctx, cancel := context.WithCancel(r.Context())
+	defer cancel()
+	out, body, err := p.outRequest(ctx, w, r, req)
+	if err != nil {
+		p.Fail(w, r, req, err)
+		return
+	}
+	if body != nil {
+		defer body.Close()
+	}
+	res, err := p.up.RoundTrip(out)
+	if err != nil {
+		p.fail(w, r, req, err)
+		return
+	}
+	defer res.Body.Close()
+	if res.StatusCode < 200 || res.StatusCode > 599 {
+		// 101 among them: nobody asked for another protocol.
+		p.fail(w, r, req, errors.New("ComfyUI answered with status "+strconv.Itoa(res.StatusCode)))
+		return
+	}
+	p.answer(w, req, who, res)
+}
+
+// outRequest writes the request that goes upstream. The body, if there is
+// one, must be closed before the handler ends.
+func (p *Proxy) outRequest(ctx context.Context, w http.ResponseWriter, r *http.Request, req *comfy.Request) (*http.Request, *movingBody, error) {
+	h, err := outHeader(r.Header, p.opts.OurCookie)
+	if err != nil {
+		return nil, nil, err
+	}
+	if _, ok := h["User-Agent"]; !ok {
+		h["User-Agent"] = []string{""} // or net/http would write its own
+	}
+	path, query, _ := strings.Cut(req.Target(), "?")
+	out := (&http.Request{
+		Method: req.Method,
+		// Opaque goes into the request line as it is: "%2F" stays "%2F".
+		URL:        &url.URL{Opaque: path, RawQuery: query},
+		Proto:      "HTTP/1.1",
+		ProtoMajor: 1,
+		ProtoMinor: 1,
+		Header:     h,
+	}).WithContext(ctx)
+	if r.Body == nil || r.Body == http.NoBody || r.ContentLength == 0 {
+		return out, nil, nil
+	}
+	ctl := http.NewResponseController(w)
+	// ComfyUI may refuse an upload before it has ended (413): pass the answer
+	// on at once. Over HTTP/2 it is always so.
+	_ = ctl.EnableFullDuplex()
+	body := &movingBody{r: r.Body, ctl: ctl, idle: p.times.Body}
+	out.Body, out.ContentLength = body, r.ContentLength
+	return out, body, nil
+}
+
+// answer passes ComfyUI's answer to the client.
+func (p *Proxy) answer(w http.ResponseWriter, req *comfy.Request, who account.Principal, res *http.Response) {
+	h := w.Header()
+	inHeader(h, res.Header, p.opts.OurCookie)
+	if p.opts.Adjust != nil {
+		p.opts.Adjust(req, who, res.StatusCode, h)
+	}
+	noBody := req.Method == http.MethodHead || res.StatusCode == http.StatusNoContent || res.StatusCode == http.StatusNotModified
+	switch {
+	case res.StatusCode == http.StatusNoContent:
+		h.Del("Content-Length")
+	case res.ContentLength >= 0 && !noBody:
+		h.Set("Content-Length", strconv.FormatInt(res.ContentLength, 10))
+	}
+	if _, ok := h["Content-Type"]; !ok && !noBody {
+		h["Content-Type"] = nil // ComfyUI named none: net/http must not guess one
+	}
+	w.WriteHeader(res.StatusCode)
+	if noBody {
+		return
+	}
+	ctl := http.NewResponseController(w)
+	if err := p.copyBody(w, ctl, res); err != nil {
+		p.log.Debug("answer was cut off", "path", req.Path(), "error", err)
+		// The status is out already: only an aborted connection tells the
+		// client that this is not all.
+		panic(http.ErrAbortHandler)
+	}
+}
+
+const chunk = 32 << 10
+
+var chunks = sync.Pool{New: func() any { return new([chunk]byte) }}
+
+// copyBody streams the body. A client that takes nothing for too long is cut
+// off; one that is slow may take all day. What has no announced length may be
+// a stream of events, so it is never held back.
+func (p *Proxy) copyBody(w io.Writer, ctl *http.ResponseController, res *http.Response) error {
+	buf := chunks.Get().(*[chunk]byte)
+	defer chunks.Put(buf)
+	for {
+		n, err := res.Body.Read(buf[:])
+		if n > 0 {
+			_ = ctl.SetWriteDeadline(time.Now().Add(p.times.Body))
+			if _, err := w.Write(buf[:n]); err != nil {
+				return err
+			}
+			if res.ContentLength < 0 {
+				if err := ctl.Flush(); err != nil && !errors.Is(err, http.ErrNotSupported) {
+					return err
+				}
+			}
+		}
+		switch {
+		case err == io.EOF:
+			return nil
+		case err != nil:
+			return err
+		}
+	}
+}
