@@ -1,0 +1,3 @@
+import { $, forget } from './form.js';
+
+$('logout').addEventListener('submit', forget);
