@@ -74,7 +74,8 @@ type Principal struct {
 	Name   string // to show; visitors' text, so quote it in logs
 	Method Method
 	// Ref names the session or token without being usable as one: the hash
-	// under which it is stored. Revocations are told by it. "" for keys.
+	// under which it is stored, a token's after "token:". Revocations are told
+	// by it. "" for the fixed key.
 	Ref string
 }
 

@@ -51,7 +51,7 @@ func (m *Manager) Run(ctx context.Context) error {
 func (m *Manager) flush(ctx context.Context, step time.Duration) error {
 	now := time.Now()
 	seen := m.late.take()
-	for _, ref := range m.watches.refs(account.ByCookie) { // an open socket is a use
+	for _, ref := range m.watches.refs(isSession) { // an open socket is a use
 		if key, ok := parseHash(ref); ok {
 			if e := m.cache.get(key); e != nil {
 				e.see(now)
@@ -103,7 +103,7 @@ func (m *Manager) reload(ctx context.Context) error {
 	}
 	m.ended.Add(1)
 	m.cache.drop(func(*account.Session) bool { return true })
-	for _, ref := range m.watches.refs(account.ByCookie) {
+	for _, ref := range m.watches.refs(isSession) {
 		_, err := m.store.Session(ctx, ref)
 		switch {
 		case errors.Is(err, account.ErrNotFound):

@@ -62,12 +62,8 @@ func (c Config) withDefaults() Config {
 // Client is where a session is used from.
 type Client struct{ Address, Agent string }
 
-// PasswordEpoch begins the epoch of sessions that die with the owner's
-// password; TokenEpoch of those that die with a token, whose ID follows.
-const (
-	PasswordEpoch = "password:"
-	TokenEpoch    = "token:"
-)
+// PasswordEpoch begins the epoch of sessions that die with the owner's password.
+const PasswordEpoch = "password:"
 
 const (
 	prefix   = "cs_" // of a cookie's value
@@ -131,19 +127,6 @@ func (m *Manager) Find(ctx context.Context, value string) (account.Principal, er
 		return account.Principal{}, err
 	}
 	return principal(&e.session), nil
-}
-
-// Epoch gives what the session with this Ref is bound to, or account.ErrNotFound.
-func (m *Manager) Epoch(ctx context.Context, ref string) (string, error) {
-	key, ok := parseHash(ref)
-	if !ok {
-		return "", account.ErrNotFound
-	}
-	e, err := m.find(ctx, key)
-	if err != nil {
-		return "", err
-	}
-	return e.session.Epoch, nil
 }
 
 func (m *Manager) find(ctx context.Context, key hash) (*entry, error) {

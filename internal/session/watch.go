@@ -1,6 +1,7 @@
 package session
 
 import (
+	"strings"
 	"sync"
 	"time"
 
@@ -18,8 +19,11 @@ func (m *Manager) Watch(p account.Principal) (ended <-chan struct{}, release fun
 	return m.watches.add(p)
 }
 
-// Watched gives the Refs that somebody watches, of principals by this method.
-func (m *Manager) Watched(by account.Method) []string { return m.watches.refs(by) }
+// Watched gives the Refs that somebody watches and that begin with prefix: how
+// those who keep another kind of credential find what they must look after.
+func (m *Manager) Watched(prefix string) []string {
+	return m.watches.refs(func(ref string) bool { return strings.HasPrefix(ref, prefix) })
+}
 
 const (
 	rememberEnded = time.Minute // longer than from finding a session to watching it
@@ -118,17 +122,20 @@ func (w *watches) forget(now time.Time) {
 	}
 }
 
-func (w *watches) refs(by account.Method) []string {
+func (w *watches) refs(match func(ref string) bool) []string {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	var refs []string
-	for ref, all := range w.byRef {
-		for one := range all {
-			if one.who.Method == by {
-				refs = append(refs, ref)
-			}
-			break
+	for ref := range w.byRef {
+		if match(ref) {
+			refs = append(refs, ref)
 		}
 	}
 	return refs
+}
+
+// isSession tells a session's Ref from a token's, which has a prefix.
+func isSession(ref string) bool {
+	_, ok := parseHash(ref)
+	return ok
 }

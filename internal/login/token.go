@@ -1,0 +1,268 @@
+package login
+
+import (
+	"context"
+	"crypto/rand"
+	"crypto/sha256"
+	"encoding/base32"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"strings"
+	"sync"
+	"time"
+
+	"comfylatch/internal/account"
+)
+
+// TokenStore keeps tokens. The revoking methods give the hashes of what ended,
+// with everything that was obtained for it.
+type TokenStore interface {
+	PutToken(ctx context.Context, t account.Token) error
+	TokenByHash(ctx context.Context, hash string) (account.Token, error) // dead ones too; account.ErrNotFound
+	Tokens(ctx context.Context) ([]account.Token, error)                 // not revoked
+	TouchTokens(ctx context.Context, uses []account.Token) error
+	RevokeToken(ctx context.Context, id string, at time.Time) ([]string, error)
+	RevokeUserTokens(ctx context.Context, userID string, at time.Time) ([]string, error)
+	RevokeEpochTokens(ctx context.Context, prefix, live string, at time.Time) ([]string, error)
+	RevokeExpiredTokens(ctx context.Context, at time.Time) ([]string, error)
+	DropTokens(ctx context.Context, revokedBefore time.Time) error
+	ForeignChanges(ctx context.Context) (int64, error)
+}
+
+const (
+	tokenPrefix   = "cl_"  // of a program's token and the console's
+	browserPrefix = "clb_" // of what /auth_login.html obtains
+	kindAPI       = "api"
+	kindBrowser   = "browser"
+
+	keyEpoch   = "key:"   // begins the epoch of a token that dies with the fixed key
+	tokenEpoch = "token:" // begins the epoch of one that dies with another token, and a token's Ref
+
+	browserTokenLife = 30 * 24 * time.Hour
+	useStep          = time.Minute // a token's last use is written at most this often
+	maxTokensKept    = 4096        // in memory
+)
+
+// Tokens are the named credentials of programs. Sub-commands use it alone,
+// beside a running gate, which follows what they did within a second.
+type Tokens struct {
+	store TokenStore
+
+	mu    sync.RWMutex
+	kept  map[[sha256.Size]byte]*keptToken
+	ended uint64 // grows with every revocation; guarded by mu
+}
+
+type keptToken struct {
+	account.Token
+	mu       sync.Mutex // guards UsedAt and UsedFrom
+	written  time.Time  // the use that the store has
+	usedAt   time.Time
+	usedFrom string
+}
+
+// NewTokens manages the tokens in store.
+func NewTokens(store TokenStore) *Tokens {
+	return &Tokens{store: store, kept: make(map[[sha256.Size]byte]*keptToken)}
+}
+
+// NewToken is what to make a token of.
+type NewToken struct {
+	Name    string
+	Role    account.Role
+	UserID  string    // account.OwnerID where empty
+	Expires time.Time // zero: never
+}
+
+// CreateToken makes a named token and gives its value, which is kept nowhere.
+// A name that is taken or cannot be shown is an *account.InputError.
+func (t *Tokens) CreateToken(ctx context.Context, n NewToken) (account.Secret, account.Token, error) {
+	none := func(err error) (account.Secret, account.Token, error) { return account.Secret{}, account.Token{}, err }
+	if err := inputError("name", account.CheckName(n.Name)); err != nil {
+		return none(err)
+	}
+	if n.Role == account.Anonymous {
+		return none(errors.New("make a token: it needs a role"))
+	}
+	if !n.Expires.IsZero() && !n.Expires.After(time.Now()) {
+		return none(&account.InputError{Field: "expires", Sentence: "The token would have expired already."})
+	}
+	if n.UserID == "" {
+		n.UserID = account.OwnerID
+	}
+	if _, err := t.store.RevokeExpiredTokens(ctx, time.Now()); err != nil { // their names are free
+		return none(fmt.Errorf("make a token: %w", err))
+	}
+	all, err := t.store.Tokens(ctx)
+	if err != nil {
+		return none(fmt.Errorf("make a token: %w", err))
+	}
+	for _, one := range all {
+		if one.Kind == kindAPI && one.Name == n.Name {
+			return none(&account.InputError{Field: "name", Sentence: fmt.Sprintf("There is a token named %q already: revoke it first, or choose another name.", n.Name)})
+		}
+	}
+	return t.put(ctx, tokenPrefix, account.Token{Name: n.Name, Kind: kindAPI, UserID: n.UserID, Role: n.Role, ExpiresAt: n.Expires})
+}
+
+func (t *Tokens) put(ctx context.Context, prefix string, token account.Token) (account.Secret, account.Token, error) {
+	value := account.RandomSecret(prefix)
+	token.ID, token.Hash, token.CreatedAt = newTokenID(), value.Hash(), time.Now()
+	if err := t.store.PutToken(ctx, token); err != nil {
+		return account.Secret{}, account.Token{}, fmt.Errorf("make a token: %w", err)
+	}
+	return value, token, nil
+}
+
+// newTokenID is short enough to type: eight letters and digits.
+func newTokenID() string {
+	b := make([]byte, 5)
+	rand.Read(b)
+	return strings.ToLower(base32.StdEncoding.EncodeToString(b))
+}
+
+// ListTokens gives the live tokens of programs and browsers, the oldest first.
+func (t *Tokens) ListTokens(ctx context.Context) ([]account.Token, error) {
+	all, err := t.store.Tokens(ctx)
+	if err != nil {
+		return nil, err
+	}
+	now := time.Now()
+	live := all[:0]
+	for _, one := range all {
+		if one.Live(now) {
+			live = append(live, one)
+		}
+	}
+	return live, nil
+}
+
+// revoke ends the token with this ID, or the program's token with this name,
+// and gives what ended with it. account.ErrNotFound where there is none.
+func (t *Tokens) revoke(ctx context.Context, idOrName string) (account.Token, []string, error) {
+	all, err := t.store.Tokens(ctx)
+	if err != nil {
+		return account.Token{}, nil, fmt.Errorf("revoke a token: %w", err)
+	}
+	var found *account.Token
+	for i, one := range all {
+		if one.ID == idOrName {
+			found = &all[i]
+			break
+		}
+		if one.Kind == kindAPI && one.Name == idOrName {
+			found = &all[i]
+		}
+	}
+	if found == nil {
+		return account.Token{}, nil, fmt.Errorf("revoke a token: %w", account.ErrNotFound)
+	}
+	gone, err := t.store.RevokeToken(ctx, found.ID, time.Now())
+	t.forget()
+	return *found, gone, err
+}
+
+// RevokeToken ends a token by its ID, or a program's by its name.
+func (t *Tokens) RevokeToken(ctx context.Context, idOrName string) error {
+	_, _, err := t.revoke(ctx, idOrName)
+	return err
+}
+
+// find gives the live token with this value and notes its use. Errors:
+// account.ErrNotFound, account.ErrExpired, or a fault of the store.
+func (t *Tokens) find(ctx context.Context, value, from string) (account.Token, error) {
+	if !strings.HasPrefix(value, tokenPrefix) && !isBrowserToken(value) {
+		return account.Token{}, account.ErrNotFound
+	}
+	key := sha256.Sum256([]byte(value))
+	t.mu.RLock()
+	k := t.kept[key]
+	t.mu.RUnlock()
+	if k == nil {
+		var err error
+		if k, err = t.load(ctx, key); err != nil {
+			return account.Token{}, err
+		}
+	}
+	now := time.Now()
+	if !k.Live(now) {
+		return account.Token{}, account.ErrExpired
+	}
+	k.mu.Lock()
+	k.usedAt = now
+	if from != "" {
+		k.usedFrom = from
+	}
+	k.mu.Unlock()
+	return k.Token, nil
+}
+
+// load reads a token into memory, again where something was revoked meanwhile.
+func (t *Tokens) load(ctx context.Context, key [sha256.Size]byte) (*keptToken, error) {
+	for {
+		t.mu.RLock()
+		before := t.ended
+		t.mu.RUnlock()
+		token, err := t.store.TokenByHash(ctx, hex.EncodeToString(key[:]))
+		if err != nil {
+			return nil, err
+		}
+		k := &keptToken{Token: token, written: token.UsedAt, usedAt: token.UsedAt, usedFrom: token.UsedFrom}
+		t.mu.Lock()
+		same := t.ended == before
+		if same && token.Live(time.Now()) {
+			if len(t.kept) >= maxTokensKept {
+				for old := range t.kept { // any: the store has it, but for a minute's last use
+					delete(t.kept, old)
+					break
+				}
+			}
+			t.kept[key] = k
+		}
+		t.mu.Unlock()
+		if same {
+			return k, nil
+		}
+	}
+}
+
+// forget drops what is in memory: something was revoked.
+func (t *Tokens) forget() {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.ended++
+	clear(t.kept)
+}
+
+// flush writes last uses that are at least step newer than what is stored.
+func (t *Tokens) flush(ctx context.Context, step time.Duration) error {
+	var uses []account.Token
+	t.mu.RLock()
+	for _, k := range t.kept {
+		k.mu.Lock()
+		if k.usedAt.After(k.written) && k.usedAt.Sub(k.written) >= step {
+			use := k.Token
+			use.UsedAt, use.UsedFrom = k.usedAt, k.usedFrom
+			uses = append(uses, use)
+			k.written = k.usedAt
+		}
+		k.mu.Unlock()
+	}
+	t.mu.RUnlock()
+	if len(uses) == 0 {
+		return nil
+	}
+	return t.store.TouchTokens(ctx, uses)
+}
+
+func isBrowserToken(value string) bool { return strings.HasPrefix(value, browserPrefix) }
+
+// tokenRef is a token's Ref; refHash the way back.
+func tokenRef(hash string) string { return tokenEpoch + hash }
+
+func refHash(ref string) (hash string, isToken bool) { return strings.CutPrefix(ref, tokenEpoch) }
+
+func tokenPrincipal(t account.Token) account.Principal {
+	return account.Principal{Role: t.Role, UserID: t.UserID, Name: t.Name, Method: account.ByToken, Ref: tokenRef(t.Hash)}
+}
