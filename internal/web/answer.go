@@ -124,9 +124,12 @@ func faultOf(err error) fault {
 	var f fault
 	var slow *account.ThrottledError
 	var large *http.MaxBytesError
+	var input *account.InputError
 	switch {
 	case errors.As(err, &f):
 		return f
+	case errors.As(err, &input):
+		return fault{status: http.StatusBadRequest, text: input.Sentence}
 	case errors.As(err, &slow):
 		n := slow.Seconds()
 		return fault{http.StatusTooManyRequests, fmt.Sprintf("Too many failed attempts. Please wait %s.", seconds(n)), n}

@@ -52,8 +52,11 @@ func (s *Site) serveKeyPage(w http.ResponseWriter, r *http.Request, v Visit) {
 
 // wrongKey says "key" where the errors of account say "credentials".
 func wrongKey(err error) error {
-	if errors.Is(err, account.ErrBadCredentials) {
+	switch {
+	case errors.Is(err, account.ErrBadCredentials):
 		return fault{status: http.StatusUnauthorized, text: "Wrong API key."}
+	case errors.Is(err, account.ErrNoCredentials):
+		return fault{status: http.StatusForbidden, text: "This key is not for browsers."}
 	}
 	return err
 }

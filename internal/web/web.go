@@ -22,6 +22,7 @@ import (
 
 	"comfylatch/internal/account"
 	"comfylatch/internal/comfy"
+	"comfylatch/internal/login"
 )
 
 // LoginService proves who somebody is. Room login is one.
@@ -29,22 +30,24 @@ import (
 // Errors are those of package account; anything else is a fault of ours.
 type LoginService interface {
 	// Status says what the login page has to offer.
-	Status() LoginStatus
+	Status() login.Status
 	// LogIn checks a password. The empty name is the owner's.
-	LogIn(ctx context.Context, name, password string, c LoginClient) (account.Secret, account.Principal, error)
+	LogIn(ctx context.Context, name, password string, c login.Client) (account.Secret, account.Principal, error)
 	// SetUp chooses the first name and password. The code is the console's;
 	// it is not needed from the gate's own machine.
-	SetUp(ctx context.Context, name, password, code string, c LoginClient) (account.Secret, account.Principal, error)
+	SetUp(ctx context.Context, name, password, code string, c login.Client) (account.Secret, account.Principal, error)
 	// Guest lets a guest in.
-	Guest(ctx context.Context, c LoginClient) (account.Secret, account.Principal, error)
+	Guest(ctx context.Context, c login.Client) (account.Secret, account.Principal, error)
 	// Token checks an API key or token.
-	Token(ctx context.Context, value string, c LoginClient) (account.Principal, error)
+	Token(ctx context.Context, value string, c login.Client) (account.Principal, error)
 	// BrowserToken makes a revocable token that a browser keeps in place of
 	// the key that p was proved with.
-	BrowserToken(ctx context.Context, p account.Principal, c LoginClient) (account.Secret, account.Token, error)
+	BrowserToken(ctx context.Context, p account.Principal, c login.Client) (account.Secret, account.Token, error)
 	// LogOut ends the session or the browser token that p was found by.
 	LogOut(ctx context.Context, p account.Principal) error
 }
+
+var _ LoginService = (*login.Service)(nil)
 
 // Visit is what the server found out about a request before a page of ours
 // answers it.
@@ -58,8 +61,8 @@ type Visit struct {
 	Stale  bool           // came with a session cookie that is no longer good
 }
 
-func (v Visit) client(r *http.Request) LoginClient {
-	return LoginClient{Address: v.Peer, Agent: r.UserAgent(), Local: v.Local}
+func (v Visit) client(r *http.Request) login.Client {
+	return login.Client{Address: v.Peer, Agent: r.UserAgent(), Local: v.Local}
 }
 
 // query gives a value of the query, "" where there is none.

@@ -13,11 +13,12 @@ import (
 
 	"comfylatch/internal/account"
 	"comfylatch/internal/comfy"
+	"comfylatch/internal/login"
 )
 
 // fakeLogin is a LoginService with one owner, one key, and an error to order.
 type fakeLogin struct {
-	status   LoginStatus
+	status   login.Status
 	password string
 	code     string
 	key      string
@@ -25,13 +26,13 @@ type fakeLogin struct {
 
 	tries  int                 // proofs asked for
 	ended  []account.Principal // LogOut
-	client LoginClient         // of the last proof
+	client login.Client         // of the last proof
 	name   string              // chosen at set-up
 }
 
-func (f *fakeLogin) Status() LoginStatus { return f.status }
+func (f *fakeLogin) Status() login.Status { return f.status }
 
-func (f *fakeLogin) proof(c LoginClient, ok bool, who account.Principal) (account.Secret, account.Principal, error) {
+func (f *fakeLogin) proof(c login.Client, ok bool, who account.Principal) (account.Secret, account.Principal, error) {
 	f.tries++
 	f.client = c
 	switch {
@@ -43,11 +44,11 @@ func (f *fakeLogin) proof(c LoginClient, ok bool, who account.Principal) (accoun
 	return account.NewSecret("session-of-" + who.Role.String()), who, nil
 }
 
-func (f *fakeLogin) LogIn(_ context.Context, name, password string, c LoginClient) (account.Secret, account.Principal, error) {
+func (f *fakeLogin) LogIn(_ context.Context, name, password string, c login.Client) (account.Secret, account.Principal, error) {
 	return f.proof(c, password == f.password && (name == "" || name == f.status.OwnerName), owner)
 }
 
-func (f *fakeLogin) SetUp(_ context.Context, name, password, code string, c LoginClient) (account.Secret, account.Principal, error) {
+func (f *fakeLogin) SetUp(_ context.Context, name, password, code string, c login.Client) (account.Secret, account.Principal, error) {
 	if !c.Local && code != f.code {
 		return account.Secret{}, account.Principal{}, account.ErrSetUpCode
 	}
@@ -58,19 +59,19 @@ func (f *fakeLogin) SetUp(_ context.Context, name, password, code string, c Logi
 	return secret, who, err
 }
 
-func (f *fakeLogin) Guest(_ context.Context, c LoginClient) (account.Secret, account.Principal, error) {
+func (f *fakeLogin) Guest(_ context.Context, c login.Client) (account.Secret, account.Principal, error) {
 	if !f.status.Guests {
 		return account.Secret{}, account.Principal{}, account.ErrGuestsOff
 	}
 	return f.proof(c, true, guest)
 }
 
-func (f *fakeLogin) Token(_ context.Context, value string, c LoginClient) (account.Principal, error) {
+func (f *fakeLogin) Token(_ context.Context, value string, c login.Client) (account.Principal, error) {
 	_, who, err := f.proof(c, value == f.key, account.Principal{Role: account.Owner, Name: "API key", Method: account.ByKey})
 	return who, err
 }
 
-func (f *fakeLogin) BrowserToken(context.Context, account.Principal, LoginClient) (account.Secret, account.Token, error) {
+func (f *fakeLogin) BrowserToken(context.Context, account.Principal, login.Client) (account.Secret, account.Token, error) {
 	return account.NewSecret("browser-token"), account.Token{Kind: "browser"}, nil
 }
 
@@ -87,7 +88,7 @@ var (
 // setUp is a login that has a password, and everything else on.
 func setUp() *fakeLogin {
 	return &fakeLogin{
-		status:   LoginStatus{SetUp: true, OwnerName: "Ada", Guests: true, HasKey: true},
+		status:   login.Status{SetUp: true, OwnerName: "Ada", Guests: true, HasKey: true},
 		password: "correct horse",
 		key:      "q+/7==key+with/odd=characters",
 	}

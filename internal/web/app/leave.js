@@ -1,0 +1,24 @@
+// Tells the gate that nobody is here any more, so that ComfyUI's memory can be
+// freed. The gate does so only when nobody else works or waits.
+import { root } from './session.js';
+
+const idle = 30 * 60 * 1000; // ms
+
+/** Watches for the window closing and for half an hour without a touch. */
+export function watchLeaving(api, wanted) {
+  const leave = () => {
+    if (!api.clientId || !wanted()) return;
+    navigator.sendBeacon(`${root}_latch/leave`, JSON.stringify({ clientId: api.clientId }));
+  };
+  addEventListener('pagehide', leave);
+
+  let timer;
+  const touched = () => {
+    clearTimeout(timer);
+    timer = setTimeout(leave, idle);
+  };
+  for (const event of ['mousemove', 'keydown', 'scroll', 'wheel', 'touchstart', 'pointerdown']) {
+    addEventListener(event, touched, { passive: true, capture: true });
+  }
+  touched();
+}
