@@ -85,11 +85,13 @@ func (s *Server) noteDown() {
 	}
 }
 
+// noteUp is told of every first answer on a connection; again says that it
+// may be another ComfyUI's than before. Nobody is let through before all that
+// was learnt from the one before is forgotten.
 func (s *Server) noteUp(again bool) {
 	s.status.mu.Lock()
 	news := s.status.state != Up || again
 	if news {
-		s.status.state = Up
 		s.status.generation++
 	}
 	gen := s.status.generation
@@ -98,10 +100,14 @@ func (s *Server) noteUp(again bool) {
 		return
 	}
 	s.health.forget()
-	s.transport.CloseIdleConnections() // they belong to the one before
+	s.transport.CloseIdleConnections()
 	if s.opts.OnUp != nil {
 		s.opts.OnUp(gen)
 	}
+	s.status.mu.Lock()
+	s.status.state = Up
+	s.status.mu.Unlock()
+	s.log.Info("ComfyUI answers", "url", s.URL(), "version", s.Version())
 }
 
 // silence is how long a ComfyUI that takes connections may leave probes
