@@ -36,6 +36,7 @@ type Config struct {
 	Guest          bool           // guest mode, whatever the GUEST_MODE file says
 	FreeMemory     bool           // free ComfyUI's memory when the last person leaves
 	TrustedProxies []netip.Prefix // peers whose X-Forwarded-* count
+	Hosts          []string       // host names that are served; all when empty
 	LogFormat      string         // "text" or "json"
 	LogDebug       bool           // a line for every request, with its headers' names
 	FrontEndRoot   string         // demo: folder of the real frontend

@@ -44,6 +44,7 @@ type file struct {
 	Guest        *bool     `toml:"guest"`
 	FreeMemory   *bool     `toml:"free_memory"`
 	TrustedProxy []string  `toml:"trusted_proxy"`
+	Hosts        []string  `toml:"hosts"`
 	Log          *string   `toml:"log"`
 	LogDebug     *bool     `toml:"log_debug"`
 	SessionIdle  *duration `toml:"session_idle"`
@@ -66,17 +67,38 @@ func (d *duration) UnmarshalText(text []byte) error {
 // starts, which may tell where ComfyUI is; nil for none.
 // Errors: ErrHelp, *UsageError for the command line, others for the rest.
 func Read(args, command []string, env Env) (Config, error) {
-	c := Default()
+	c, words, err := ReadWords(args, command, env, nil)
+	if err == nil && len(words) > 0 {
+		err = &UsageError{fmt.Errorf("%q is not expected here: a command to start stands behind --, flags before it", words[0])}
+	}
+	return c, err
+}
+
+// ReadWords is Read for a sub-command that takes words between or behind its
+// flags; more adds flags of its own, and may be nil.
+func ReadWords(args, command []string, env Env, more func(*flag.FlagSet)) (c Config, words []string, err error) {
+	c = Default()
 	f := newFlags()
-	if err := f.set.Parse(args); err != nil {
-		if errors.Is(err, flag.ErrHelp) {
-			return c, ErrHelp
+	if more != nil {
+		more(f.set)
+	}
+	for {
+		if err := f.set.Parse(args); errors.Is(err, flag.ErrHelp) {
+			return c, nil, ErrHelp
+		} else if err != nil {
+			return c, nil, &UsageError{err}
 		}
-		return c, &UsageError{err}
+		if args = f.set.Args(); len(args) == 0 {
+			break
+		}
+		words, args = append(words, args[0]), args[1:]
 	}
-	if rest := f.set.Args(); len(rest) > 0 {
-		return c, &UsageError{fmt.Errorf("%q is not expected here: a command to start stands behind --, flags before it", rest[0])}
-	}
+	c, err = f.read(c, command, env)
+	return c, words, err
+}
+
+// read applies file, environment and flags, in this order.
+func (f *flags) read(c Config, command []string, env Env) (Config, error) {
 	path, explicit := f.config, f.config != ""
 	if !explicit {
 		path = f.defaultFile(command, env)
@@ -178,6 +200,9 @@ func (c *Config) merge(f file) error {
 		if err := c.useKeyFile(*f.APIKeyFile); err != nil {
 			return err
 		}
+	}
+	for _, h := range f.Hosts {
+		c.Hosts = append(c.Hosts, strings.ToLower(h))
 	}
 	for _, s := range f.TrustedProxy {
 		p, err := parsePrefix(s)

@@ -1,0 +1,302 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/url"
+	"os"
+	"path/filepath"
+	"time"
+
+	"comfylatch/internal/account"
+	"comfylatch/internal/audit"
+	"comfylatch/internal/config"
+	"comfylatch/internal/login"
+	"comfylatch/internal/proxy"
+	"comfylatch/internal/server"
+	"comfylatch/internal/session"
+	"comfylatch/internal/store"
+	"comfylatch/internal/throttle"
+	"comfylatch/internal/upstream"
+	"comfylatch/internal/web"
+)
+
+// runGate stands in front of a running ComfyUI, or starts one and stands in
+// front of that.
+func runGate(ctx context.Context, env Env) error {
+	flags, command, err := cutCommand(env.Args)
+	if err != nil {
+		return err
+	}
+	listen := "127.0.0.1:8189"
+	if command != nil {
+		listen = "127.0.0.1:8188" // ComfyUI's own place, which it gives up
+	}
+	cfg, err := readConfig(env, flags, command, listen)
+	if errors.Is(err, config.ErrHelp) {
+		return printHelp(env)
+	}
+	if err != nil {
+		return err
+	}
+	if command == nil {
+		address, err := url.Parse(cfg.Upstream)
+		if err != nil {
+			return usagef("upstream: %w", err)
+		}
+		return serve(ctx, env, cfg, behind{address: address})
+	}
+	child, err := upstream.NewChild(upstream.ChildOptions{Command: command, Stdout: env.Stdout, Stderr: env.Stderr, Log: newLogger(env, cfg)})
+	if err != nil {
+		return err
+	}
+	return serve(ctx, env, cfg, behind{address: child.URL(), child: child})
+}
+
+// behind is the ComfyUI that the gate stands in front of.
+type behind struct {
+	address *url.URL
+	child   *upstream.Child // nil: it runs by itself
+}
+
+// gate is the program, wired.
+type gate struct {
+	cfg       config.Config
+	log       *slog.Logger
+	console   console
+	listeners []net.Listener
+	unlock    func() error
+	db        *store.DB
+	audit     *audit.Log
+	throttle  *throttle.Limiter
+	sessions  *session.Manager
+	login     *login.Service
+	upstream  *upstream.Server
+	proxy     *proxy.Proxy
+	server    *server.Server
+}
+
+// serve runs the gate until a signal, the end of ctx, or the end of the
+// ComfyUI that it started, whose status it then takes on.
+func serve(ctx context.Context, env Env, cfg config.Config, b behind) error {
+	g := &gate{cfg: cfg, log: newLogger(env, cfg), console: newConsole(env, cfg)}
+	defer g.close()
+	if err := g.open(ctx, b); err != nil {
+		return err
+	}
+	for _, w := range cfg.Warnings {
+		g.log.Warn(w)
+	}
+	return g.run(ctx, env, b)
+}
+
+// open makes everything, and begins nothing that others could see before it
+// is certain that the gate can stand.
+func (g *gate) open(ctx context.Context, b behind) (err error) {
+	if g.listeners, err = server.Listen(g.cfg.Listen); err != nil {
+		return err
+	}
+	if err := makeState(g.cfg.State); err != nil {
+		return err
+	}
+	if g.unlock, err = store.Lock(g.cfg.State); err != nil {
+		return err
+	}
+	if g.db, err = store.Open(ctx, filepath.Join(g.cfg.State, "comfylatch.db")); err != nil {
+		return err
+	}
+	g.audit = audit.New(g.db, g.log)
+	if g.throttle, err = throttle.New(ctx, g.db); err != nil {
+		return err
+	}
+	g.sessions = session.New(g.db, session.Config{Idle: g.cfg.SessionIdle, Absolute: g.cfg.SessionMax})
+	if g.login, err = login.New(ctx, login.Options{StateDir: g.cfg.State, ComfyDir: g.cfg.ComfyUI, APIKey: g.cfg.APIKey, Guest: g.cfg.Guest,
+		Store: g.db, Sessions: g.sessions, Throttle: g.throttle, Audit: g.audit, Log: g.log}); err != nil {
+		return err
+	}
+	if g.upstream, err = upstream.New(upstream.Options{URL: b.address, Log: g.log, Starts: b.child != nil}); err != nil {
+		return err
+	}
+	return g.openServer()
+}
+
+func (g *gate) openServer() error {
+	var site *web.Site
+	g.proxy = proxy.New(proxy.Options{Upstream: g.upstream, Log: g.log,
+		Unavailable: func(w http.ResponseWriter, r *http.Request, st upstream.State) {
+			site.Unavailable(w, r, st == upstream.Starting)
+		},
+		OurCookie: func(name string) bool { return name == web.CookieName(true) || name == web.CookieName(false) },
+		Watch:     g.sessions.Watch, MaxSockets: maxSockets})
+	o := web.Options{Login: g.login, LoginPage: filepath.Join(g.cfg.State, "login.html"), Log: g.log, Version: version, SessionAge: g.cfg.SessionMax,
+		Health: func(ctx context.Context) (any, bool) { h := g.upstream.Health(ctx); return h, h.OK() }}
+	if g.cfg.FreeMemory {
+		o.Leave = (&server.Memory{Sockets: g.proxy, ComfyUI: g.upstream, Log: g.log}).Leave
+	}
+	var err error
+	if site, err = web.New(o); err != nil {
+		return err
+	}
+	g.server = server.New(server.Options{Site: site, Login: g.login, Sessions: g.login, Upstream: g.proxy, Log: g.log,
+		BindClient: g.proxy.ClientIDs().Bind, Auth: g.cfg.Auth, APIKey: g.cfg.APIKey, TrustedProxies: g.cfg.TrustedProxies, Hosts: g.cfg.Hosts})
+	return nil
+}
+
+// maxSockets is how many sockets one principal may hold open.
+func maxSockets(p account.Principal) int {
+	switch {
+	case p.Role == account.Guest:
+		return 64
+	case p.Role == account.User:
+		return 512
+	}
+	return 20_000
+}
+
+// run begins everything and waits. The background work ends after the server
+// has, so that what the last requests did is still written.
+func (g *gate) run(ctx context.Context, env Env, b behind) error {
+	g.console.greet(g.cfg)
+	work, stopWork := context.WithCancel(context.WithoutCancel(ctx))
+	var workers group
+	for _, run := range []func(context.Context) error{g.login.Run, g.sessions.Run, g.throttle.Run, g.audit.Run} {
+		workers.start(func() error { return run(work) })
+	}
+	workers.start(func() error { g.upstream.Run(work); return nil })
+	workers.start(func() error { return g.tell(work) })
+	defer workers.wait()
+	defer stopWork()
+
+	serving, stopServing := context.WithCancel(ctx)
+	defer stopServing()
+	served := make(chan error, 1)
+	go func() { served <- g.server.Serve(serving, g.listeners) }()
+	if b.child == nil {
+		go g.greetComfyUI(work)
+	}
+	status, childEnded := 0, make(chan error, 1)
+	if b.child != nil {
+		go func() {
+			var err error
+			status, err = b.child.Run(work)
+			childEnded <- err
+		}()
+	}
+	err := g.wait(ctx, env, b, served, childEnded)
+	stopServing()
+	g.endSockets()
+	if b.child != nil && err != errChildEnded { // it was told to end: its status is ours
+		if e := <-childEnded; err == nil {
+			err = e
+		}
+	}
+	if err != errServed {
+		if e := <-served; err == nil {
+			err = e
+		}
+	}
+	if err == errChildEnded || err == errServed {
+		err = nil
+	}
+	if err == nil && status != 0 {
+		return statusError(status)
+	}
+	return err
+}
+
+// endSockets says goodbye to open sockets, which a graceful stop of the server
+// would otherwise wait for in vain.
+func (g *gate) endSockets() {
+	ctx, cancel := context.WithTimeout(context.Background(), 3*time.Second)
+	defer cancel()
+	g.proxy.Shutdown(ctx)
+}
+
+var errChildEnded, errServed = errors.New("the command has ended"), errors.New("the server has ended")
+
+// wait returns when something ends the gate: nil for a signal or ctx.
+func (g *gate) wait(ctx context.Context, env Env, b behind, served, childEnded chan error) error {
+	select {
+	case <-ctx.Done():
+	case sig := <-env.Signals:
+		g.log.Info("ending", "signal", sig.String())
+		if b.child != nil {
+			b.child.Signal(sig)
+		}
+		return nil
+	case err := <-served:
+		if b.child != nil {
+			b.child.Signal(os.Interrupt)
+		}
+		if err != nil {
+			g.log.Error("the server ended", "err", err)
+			served <- err
+			return nil
+		}
+		return errServed
+	case err := <-childEnded:
+		if err != nil {
+			return errors.Join(errChildEnded, err)
+		}
+		return errChildEnded
+	}
+	if b.child != nil {
+		b.child.Signal(os.Interrupt)
+	}
+	return nil
+}
+
+// greetComfyUI says once what the gate stands in front of.
+func (g *gate) greetComfyUI(ctx context.Context) {
+	ask, cancel := context.WithTimeout(ctx, 5*time.Second)
+	defer cancel()
+	err := g.upstream.Identify(ask)
+	switch {
+	case err == nil:
+		g.log.Info("ComfyUI is there", "version", g.upstream.Version(), "url", g.upstream.URL())
+	case errors.Is(err, upstream.ErrUnavailable):
+		g.log.Warn("ComfyUI does not answer yet: start it, or say where it is with --upstream", "url", g.upstream.URL())
+	case ctx.Err() == nil:
+		g.log.Error("what answers there is not a ComfyUI: say where it is with --upstream", "url", g.upstream.URL(), "err", err)
+	}
+}
+
+func (g *gate) close() {
+	for _, l := range g.listeners {
+		l.Close()
+	}
+	if g.upstream != nil {
+		g.upstream.Close()
+	}
+	if g.db != nil {
+		g.db.Close()
+	}
+	if g.unlock != nil {
+		g.unlock()
+	}
+}
+
+// makeState makes the state folder, and sees that nothing but us can read it
+// and that we can write into it.
+func makeState(dir string) error {
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return fmt.Errorf("make the state folder: %w; choose another with --state", err)
+	}
+	if info, err := os.Stat(dir); err != nil {
+		return fmt.Errorf("look at the state folder: %w", err)
+	} else if info.Mode().Perm()&0o077 != 0 {
+		if err := os.Chmod(dir, 0o700); err != nil {
+			return fmt.Errorf("others can read the state folder %s, and that cannot be changed: %w", dir, err)
+		}
+	}
+	f, err := os.CreateTemp(dir, ".write-test-")
+	if err != nil {
+		return fmt.Errorf("write into the state folder %s: %w; choose another with --state", dir, err)
+	}
+	f.Close()
+	return os.Remove(f.Name())
+}

@@ -1,0 +1,99 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"comfylatch/internal/audit"
+	"comfylatch/internal/config"
+	"comfylatch/internal/login"
+	"comfylatch/internal/session"
+	"comfylatch/internal/throttle"
+)
+
+// readWithComfyUI is for sub-commands that work on ComfyUI's folder.
+func readWithComfyUI(env Env) (config.Config, error) {
+	cfg, err := config.Read(env.Args, []string{"main.py"}, config.Env{Getenv: env.Getenv, Workdir: env.Workdir})
+	if err != nil {
+		return cfg, err
+	}
+	if cfg.ComfyUI == "" {
+		return cfg, usagef("say where ComfyUI is: --comfyui DIR")
+	}
+	if err := cfg.Resolve("127.0.0.1:8189", env.Getenv); err != nil {
+		return cfg, err
+	}
+	return cfg, errors.Join(cfg.Problems()...)
+}
+
+// runImport takes over what ComfyUI-Login has left, which the gate would do at
+// its next start as well, and says what it found and what is still to be done.
+func runImport(ctx context.Context, env Env) error {
+	cfg, err := readWithComfyUI(env)
+	if errors.Is(err, config.ErrHelp) {
+		return printHelp(env)
+	}
+	if err != nil {
+		return err
+	}
+	old := filepath.Join(cfg.ComfyUI, "PASSWORD")
+	_, oldErr := os.Stat(old)
+	db, err := openState(ctx, cfg)
+	if err != nil {
+		return err
+	}
+	defer db.Close()
+	log := newLogger(env, cfg)
+	limiter, err := throttle.New(ctx, db)
+	if err != nil {
+		return err
+	}
+	events := audit.New(db, log)
+	l, err := login.New(ctx, login.Options{StateDir: cfg.State, ComfyDir: cfg.ComfyUI, APIKey: cfg.APIKey, Store: db,
+		Sessions: session.New(db, session.Config{}), Throttle: limiter, Audit: events, Log: log})
+	if err != nil {
+		return err
+	}
+	if err := events.Flush(ctx); err != nil {
+		return err
+	}
+	say := func(format string, a ...any) { fmt.Fprintf(env.Stdout, format+"\n", a...) }
+	if oldErr == nil {
+		say("moved:    %s to %s", old, filepath.Join(cfg.State, "PASSWORD"))
+	}
+	switch st := l.Status(); {
+	case st.SetUp && st.OwnerName != "":
+		say("password: taken over, of %q; it works as it was", st.OwnerName)
+	case st.SetUp:
+		say("password: taken over; it has no name yet, the first log-in gives it one")
+	default:
+		say("password: none found in %s: the first visit chooses one", cfg.State)
+	}
+	if l.Status().Guests {
+		say("guests:   let in, as the file GUEST_MODE says")
+	}
+	if login := loginNode(cfg.ComfyUI); login != "" {
+		say("to do:    remove %s and restart ComfyUI, or people must log in twice", login)
+	}
+	say("start:    comfylatch --comfyui %s", cfg.ComfyUI)
+	return nil
+}
+
+// loginNode finds ComfyUI-Login among the custom nodes, "" where it is not.
+func loginNode(comfyui string) string {
+	dir := filepath.Join(comfyui, "custom_nodes")
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		return ""
+	}
+	for _, e := range entries {
+		if strings.EqualFold(e.Name(), "ComfyUI-Login") {
+			return filepath.Join(dir, e.Name())
+		}
+	}
+	return ""
+}

@@ -1,0 +1,154 @@
+package server
+
+import (
+	"bufio"
+	"io"
+	"net"
+	"net/http"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	"comfylatch/internal/comfy"
+)
+
+// recorder notes the status, and adds security headers just before the header
+// goes out, so that nothing ComfyUI sends can do without them.
+type recorder struct {
+	http.ResponseWriter
+	secure  func(http.Header)
+	status  int
+	started time.Time
+}
+
+func (w *recorder) WriteHeader(status int) {
+	if w.status == 0 && status >= 200 {
+		w.status = status
+		w.secure(w.Header())
+	}
+	w.ResponseWriter.WriteHeader(status)
+}
+
+func (w *recorder) Write(p []byte) (int, error) {
+	if w.status == 0 {
+		w.WriteHeader(http.StatusOK)
+	}
+	return w.ResponseWriter.Write(p)
+}
+
+// Unwrap lets http.ResponseController reach deadlines and flushing.
+func (w *recorder) Unwrap() http.ResponseWriter { return w.ResponseWriter }
+
+// Hijack is for sockets, whose answer does not go through WriteHeader.
+func (w *recorder) Hijack() (net.Conn, *bufio.ReadWriter, error) {
+	w.status = http.StatusSwitchingProtocols
+	return http.NewResponseController(w.ResponseWriter).Hijack()
+}
+
+// appPolicy is the content policy under which ComfyUI's frontend is known to
+// work: 1.27 and 1.45 compile code at start (so unsafe-eval), have inline
+// script and style, and show pictures from blobs. The two hosts are those that
+// the frontend asks for releases and for the size of missing models.
+const appPolicy = "default-src 'self'; script-src 'self' 'unsafe-inline' 'unsafe-eval' blob:; style-src 'self' 'unsafe-inline'; " +
+	"img-src 'self' data: blob: https:; font-src 'self' data:; media-src 'self' data: blob:; worker-src 'self' blob:; " +
+	"connect-src 'self' data: blob: https:; frame-src 'self' https:; object-src 'none'; base-uri 'self'; form-action 'self'; frame-ancestors 'self'"
+
+// filePolicy is for files that people uploaded or that a workflow made: they
+// are shown, but run nothing (ComfyUI CVE-2024-10099, CVE-2026-56670).
+const filePolicy = "sandbox; default-src 'none'; style-src 'unsafe-inline'; img-src 'self' data:; media-src 'self' data:; frame-ancestors 'self'"
+
+func secureHeaders(h http.Header, x *exchange) {
+	h.Set("X-Content-Type-Options", "nosniff")
+	if x.peer.secure {
+		h.Set("Strict-Transport-Security", "max-age=31536000")
+	}
+	if h.Get("Referrer-Policy") == "" {
+		h.Set("Referrer-Policy", "same-origin")
+	}
+	if x.req == nil || h.Get("Content-Security-Policy") != "" && ours(x.req.Route.Answer) {
+		return
+	}
+	if servesFiles(x.req) {
+		h.Set("Content-Security-Policy", filePolicy)
+		if active(h.Get("Content-Type")) {
+			h.Set("Content-Disposition", "attachment")
+		}
+		return
+	}
+	// The policy is a page's: on scripts and JSON it would only cost bytes.
+	if kind := h.Get("Content-Type"); kind == "" || strings.Contains(kind, "html") || strings.Contains(kind, "xml") {
+		h.Set("Content-Security-Policy", appPolicy)
+		h.Set("X-Frame-Options", "SAMEORIGIN")
+	}
+}
+
+func ours(a comfy.Answer) bool {
+	switch a {
+	case comfy.Login, comfy.Logout, comfy.HealthPage, comfy.GuestMode, comfy.AuthLogin, comfy.AuthInject, comfy.Latch:
+		return true
+	}
+	return false
+}
+
+// servesFiles tells the routes that give out what people put in. user.css is
+// the one such file that the frontend uses as part of its page.
+func servesFiles(r *comfy.Request) bool {
+	if len(r.Segments) == 0 {
+		return false
+	}
+	switch r.Segments[0] {
+	case "view", "viewvideo", "vhs", "etn":
+		return true
+	case "userdata":
+		return len(r.Segments) > 1 && r.Segments[1] != "user.css"
+	case "assets":
+		return r.Twins > 0
+	}
+	return false
+}
+
+// active tells content that a browser would run as a page of this origin.
+// Pictures, sound, film, plain text and JSON are not; what is not known is.
+func active(contentType string) bool {
+	kind, _, _ := strings.Cut(strings.ToLower(contentType), ";")
+	kind = strings.TrimSpace(kind)
+	switch {
+	case kind == "image/svg+xml":
+		return true
+	case strings.HasPrefix(kind, "image/"), strings.HasPrefix(kind, "audio/"), strings.HasPrefix(kind, "video/"):
+		return false
+	case kind == "", kind == "text/plain", kind == "application/json":
+		return false
+	}
+	return true
+}
+
+// patientBody reads a visitor's body, as long as something comes each minute.
+type patientBody struct {
+	io.ReadCloser
+	conn    *http.ResponseController
+	stopped atomic.Bool
+}
+
+func patient(w http.ResponseWriter, r *http.Request) *patientBody {
+	return &patientBody{ReadCloser: r.Body, conn: http.NewResponseController(w)}
+}
+
+func (b *patientBody) Read(p []byte) (int, error) {
+	if !b.stopped.Load() {
+		b.conn.SetReadDeadline(time.Now().Add(bodyTime))
+	}
+	n, err := b.ReadCloser.Read(p)
+	if err != nil && !b.stopped.Load() {
+		// The server goes on listening for the visitor's leaving: an answer
+		// may take longer than a body may be silent.
+		b.conn.SetReadDeadline(time.Time{})
+	}
+	return n, err
+}
+
+// stop ends a Read that is under way in another goroutine.
+func (b *patientBody) stop() {
+	b.stopped.Store(true)
+	b.conn.SetReadDeadline(time.Now())
+}

@@ -1,0 +1,122 @@
+package server
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+
+	"comfylatch/internal/account"
+	"comfylatch/internal/comfy"
+	"comfylatch/internal/isolate"
+)
+
+// Bytes of a prompt, which is held in memory to be checked. Workflows that
+// carry pictures in them are several MB.
+const (
+	maxPrompt      = 64 << 20
+	maxGuestPrompt = 8 << 20
+)
+
+// prompt reads a prompt once, checks it, and sends on what was checked. The
+// type of the body is not asked for: urllib sends JSON as a form.
+func (s *Server) prompt(w http.ResponseWriter, r *http.Request, x *exchange) {
+	limit := int64(maxPrompt)
+	if x.who.Role == account.Guest {
+		limit = maxGuestPrompt
+	}
+	if r.Header.Get("Content-Encoding") != "" {
+		s.refusePrompt(w, r, x, http.StatusUnsupportedMediaType, &comfy.PromptError{Type: "unsupported_encoding", Message: "The prompt is compressed", Details: "send it as plain JSON"})
+		return
+	}
+	body, err := io.ReadAll(http.MaxBytesReader(w, patient(w, r), limit))
+	if err != nil {
+		s.refusePrompt(w, r, x, http.StatusRequestEntityTooLarge, &comfy.PromptError{Type: "prompt_too_large", Message: "The prompt is too large", Details: fmt.Sprintf("at most %d MB", limit>>20)})
+		return
+	}
+	p, err := comfy.ParsePrompt(body)
+	if err == nil {
+		err = s.checkPrompt(p, x.who)
+	}
+	var bad *comfy.PromptError
+	if errors.As(err, &bad) {
+		status := http.StatusBadRequest
+		if bad.Type == "forbidden" {
+			status = http.StatusForbidden
+		}
+		s.refusePrompt(w, r, x, status, bad)
+		return
+	}
+	out, err := p.Bytes()
+	if err != nil {
+		panic(err) // what was read from JSON can be written as JSON
+	}
+	c := &capture{header: make(http.Header)}
+	s.Upstream.ServeHTTP(c, withBody(r, out), x.req, x.who)
+	var answer struct {
+		PromptID string `json:"prompt_id"`
+	}
+	if c.status == http.StatusOK && json.Unmarshal(c.body.Bytes(), &answer) == nil {
+		s.ledger.Note(answer.PromptID, x.who.ID())
+	}
+	c.send(w, r, nil)
+}
+
+func (s *Server) refusePrompt(w http.ResponseWriter, r *http.Request, x *exchange, status int, e *comfy.PromptError) {
+	x.refusal = e.Error()
+	closeUnread(w, r)
+	answerJSON(w, status, e)
+}
+
+func forbidden(details string) error {
+	return &comfy.PromptError{Type: "forbidden", Message: "This is not allowed here", Details: details}
+}
+
+// checkPrompt refuses what a role may not do with a prompt, and takes out what
+// it may not say.
+func (s *Server) checkPrompt(p *comfy.PromptBody, who account.Principal) error {
+	admin := who.Role >= account.Admin
+	if err := p.CheckFiles(!admin); err != nil {
+		return err
+	}
+	for _, id := range p.ClientIDs() {
+		if !s.BindClient(id, who.ID()) {
+			return forbidden("the client_id belongs to somebody else: its events are theirs")
+		}
+	}
+	if admin {
+		return nil
+	}
+	p.DropFingerprints()
+	p.Drop("number") // nobody jumps the queue but administrators
+	p.Drop("front")
+	if id := p.Text("prompt_id"); id != "" && s.ledger.Taken(id, who.ID()) {
+		return forbidden("the prompt_id is somebody else's")
+	}
+	if who.Role == account.Guest {
+		return guestPrompt(p, who)
+	}
+	return nil
+}
+
+// guestPrompt keeps a guest's files in a folder of their own.
+func guestPrompt(p *comfy.PromptBody, who account.Principal) error {
+	for _, n := range p.Nodes() {
+		for i, m := range n.Inputs {
+			text, ok := m.Value.(string)
+			if !ok {
+				continue
+			}
+			if m.Key == "filename_prefix" {
+				n.Inputs[i].Value = isolate.Folder(who) + "/" + text
+				continue
+			}
+			if base, kind, ok := cutAnnotation(text); ok && kind == "output" && !isolate.InFolder(who, base) {
+				return &comfy.PromptError{Type: "forbidden", Message: "This is not allowed here", NodeID: n.ID, Class: n.Class,
+					Details: fmt.Sprintf("%s: guests can load what they made, not what others made", m.Key)}
+			}
+		}
+	}
+	return nil
+}

@@ -1,0 +1,279 @@
+// Package server takes requests from visitors and leads each through the same
+// chain: parse, identify, prove the origin, authorise, answer.
+//
+// It knows no passwords and no database; it asks the rooms that do. It talks
+// to ComfyUI only through room proxy.
+//
+// The rule that must hold: every request is parsed once, decided once, and
+// what is forwarded is what was decided on. Whatever fails on the way refuses.
+package server
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/netip"
+	"runtime/debug"
+	"slices"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	"comfylatch/internal/account"
+	"comfylatch/internal/comfy"
+	"comfylatch/internal/isolate"
+	"comfylatch/internal/login"
+	"comfylatch/internal/policy"
+	"comfylatch/internal/web"
+)
+
+// Upstream passes a request or socket on to ComfyUI; room proxy does.
+type Upstream interface {
+	ServeHTTP(w http.ResponseWriter, r *http.Request, req *comfy.Request, who account.Principal)
+}
+
+// Options are what a Server is made of. The first five are needed.
+type Options struct {
+	Site     *web.Site
+	Login    Identity
+	Sessions Sessions
+	Upstream Upstream
+	Log      *slog.Logger
+	// BindClient ties a client id, by which ComfyUI delivers events, to the
+	// principal who used it first. It tells whether it is this one's.
+	BindClient func(clientID, principalID string) bool
+
+	Auth           bool           // off: whoever is on this machine is the owner
+	APIKey         account.Secret // only to recognise it in /k/<key>/
+	TrustedProxies []netip.Prefix // peers whose X-Forwarded-* count
+	Hosts          []string       // host names that are served; all when empty
+}
+
+// Server answers visitors.
+type Server struct {
+	Options
+	ledger   *isolate.Ledger
+	requests atomic.Uint64
+	boot     string // tells requests of two runs apart
+}
+
+// New makes a Server. It starts nothing.
+func New(o Options) *Server {
+	return &Server{Options: o, ledger: isolate.NewLedger(), boot: fmt.Sprintf("%x", time.Now().UnixMilli()&0xffffff)}
+}
+
+// exchange is one request and what has been found out about it.
+type exchange struct {
+	id         string
+	peer       peer
+	req        *comfy.Request // nil until parsed
+	who        account.Principal
+	stale      bool // came with a session cookie that is no longer good
+	pathKey    string
+	hasPathKey bool
+	refusal    string // why it was refused, for the log
+}
+
+func (x *exchange) client(r *http.Request) login.Client {
+	return login.Client{Address: x.peer.addr, Agent: r.UserAgent(), Local: x.peer.local}
+}
+
+func (x *exchange) visit() web.Visit {
+	return web.Visit{Who: x.who, Req: x.req, Peer: x.peer.addr, Host: x.peer.host, Secure: x.peer.secure, Local: x.peer.local, Stale: x.stale}
+}
+
+// ServeHTTP is the chain, outermost first.
+func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	x := &exchange{id: fmt.Sprintf("%s-%x", s.boot, s.requests.Add(1)), peer: s.findPeer(r)}
+	rec := &recorder{ResponseWriter: w, started: time.Now()}
+	rec.secure = func(h http.Header) { secureHeaders(h, x) }
+	defer s.logRequest(rec, r, x)
+	defer s.recoverPanic(rec, r, x)
+	s.handle(rec, r, x)
+}
+
+// handle decides. Each step that fails ends it with a refusal.
+func (s *Server) handle(w http.ResponseWriter, r *http.Request, x *exchange) {
+	if err := s.parse(r, x); err != nil {
+		s.refuseRequest(w, r, x, err)
+		return
+	}
+	if len(s.Hosts) > 0 && !slices.Contains(s.Hosts, hostname(x.peer.host)) {
+		x.refusal = "foreign host"
+		http.Error(w, "This host name is not served here.", http.StatusMisdirectedRequest)
+		return
+	}
+	var err error
+	if x.who, err = s.identify(r, x); err != nil {
+		x.refusal = err.Error()
+		closeUnread(w, r)
+		s.Site.Unauthorized(w, r, x.visit(), err)
+		return
+	}
+	if reason := crossSite(r, x.who, x.req, x.peer); reason != "" {
+		x.refusal = reason
+		closeUnread(w, r)
+		s.Site.Forbidden(w, r, x.visit(), "This was refused because "+reason+".")
+		return
+	}
+	switch policy.Decide(x.who, x.req) {
+	case policy.Allow:
+		s.answer(w, r, x)
+	case policy.Refuse:
+		x.refusal = "role " + x.who.Role.String()
+		closeUnread(w, r)
+		s.Site.Forbidden(w, r, x.visit(), refusalText(x))
+	default:
+		x.refusal = "nobody"
+		closeUnread(w, r)
+		s.Site.Unauthorized(w, r, x.visit(), nil)
+	}
+}
+
+func refusalText(x *exchange) string {
+	if x.who.Role == account.Guest {
+		return "Guests can look and generate, but not this. Log in to do it."
+	}
+	return "This needs an administrator."
+}
+
+func (s *Server) refuseRequest(w http.ResponseWriter, r *http.Request, x *exchange, err error) {
+	x.refusal = err.Error()
+	closeUnread(w, r)
+	var a *comfy.AmbiguousError
+	switch {
+	case errors.As(err, &a):
+		s.Site.BadRequest(w, r, "The request was refused because "+a.Reason+".")
+	case errors.Is(err, comfy.ErrTooLong):
+		http.Error(w, "The address is too long.", http.StatusRequestURITooLong)
+	default:
+		s.Site.BadRequest(w, r, "The request could not be read.")
+	}
+}
+
+// closeUnread ends the connection after a refusal that leaves a body unread:
+// nobody has to send 10 GB to learn that they must log in.
+func closeUnread(w http.ResponseWriter, r *http.Request) {
+	if r.ContentLength != 0 {
+		w.Header().Set("Connection", "close")
+	}
+}
+
+// answer calls the one that the route names.
+func (s *Server) answer(w http.ResponseWriter, r *http.Request, x *exchange) {
+	switch x.req.Route.Answer {
+	case comfy.Pass, comfy.Socket:
+		s.pass(w, r, x)
+	case comfy.Extensions:
+		s.extensions(w, r, x)
+	case comfy.Prompt:
+		s.prompt(w, r, x)
+	case comfy.Upload:
+		s.upload(w, r, x)
+	case comfy.Own:
+		s.own(w, r, x)
+	case comfy.Blank:
+		s.blank(w, r, x)
+	default:
+		s.Site.ServeHTTP(w, r, x.visit())
+	}
+}
+
+func (s *Server) pass(w http.ResponseWriter, r *http.Request, x *exchange) {
+	s.Upstream.ServeHTTP(w, r, x.req, x.who)
+}
+
+// recoverPanic turns a fault of ours into a refusal. An aborted answer stays
+// one: the visitor must see that it is cut.
+func (s *Server) recoverPanic(w *recorder, r *http.Request, x *exchange) {
+	p := recover()
+	if p == nil {
+		return
+	}
+	if p == http.ErrAbortHandler {
+		x.refusal = "aborted"
+		panic(p)
+	}
+	s.Log.Error("a request failed inside the gate", "id", x.id, "panic", p, "stack", string(debug.Stack()))
+	x.refusal = "fault"
+	if w.status != 0 {
+		panic(http.ErrAbortHandler)
+	}
+	closeUnread(w, r)
+	http.Error(w, "This request failed inside the gate (id "+x.id+").", http.StatusServiceUnavailable)
+}
+
+// logRequest writes one line: refused and failed requests always, the others
+// when debugging. Visitors' text is quoted by slog and cut here; the query is
+// left out, since credentials may stand in it.
+func (s *Server) logRequest(w *recorder, r *http.Request, x *exchange) {
+	level := slog.LevelDebug
+	if x.refusal != "" || w.status >= 500 {
+		level = slog.LevelInfo
+	}
+	if !s.Log.Enabled(r.Context(), level) {
+		return
+	}
+	path, route := "(unread)", ""
+	if x.req != nil {
+		path, route = cut(x.req.Path(), 200), x.req.Route.Pattern
+	}
+	s.Log.LogAttrs(r.Context(), level, "request", slog.String("id", x.id), slog.String("method", cut(r.Method, 16)), slog.String("path", path),
+		slog.String("route", route), slog.Int("status", w.status), slog.String("who", cut(x.who.Name, 64)), slog.String("role", x.who.Role.String()),
+		slog.String("by", x.who.Method.String()), slog.String("from", x.peer.addr.String()), slog.Duration("took", time.Since(w.started)), slog.String("refused", cut(x.refusal, 120)))
+}
+
+// cut shortens a visitor's text for the log.
+func cut(s string, n int) string {
+	if len(s) > n {
+		s = s[:n] + "…"
+	}
+	return strings.ToValidUTF8(s, "?")
+}
+
+// Limits of a connection. The time for a body is renewed as long as bytes
+// come, here and in room proxy: long uploads are not cut, silent ones are.
+const (
+	bodyTime     = time.Minute
+	headerTime   = 10 * time.Second
+	idleTime     = 2 * time.Minute
+	headerBytes  = 64 << 10
+	shutdownTime = 10 * time.Second
+)
+
+// Serve answers on all listeners until ctx ends, then stops gracefully:
+// requests under way may end within ten seconds.
+func (s *Server) Serve(ctx context.Context, listeners []net.Listener) error {
+	// net/http's own lines are about broken hand-shakes and the like: of
+	// interest only when debugging.
+	hs := &http.Server{Handler: s, ReadHeaderTimeout: headerTime, IdleTimeout: idleTime, MaxHeaderBytes: headerBytes,
+		ErrorLog: slog.NewLogLogger(s.Log.Handler(), slog.LevelDebug)}
+	failed := make(chan error, len(listeners))
+	for _, l := range listeners {
+		go func() { failed <- hs.Serve(l) }()
+	}
+	running := len(listeners)
+	var err error
+	select {
+	case err = <-failed:
+		running--
+	case <-ctx.Done():
+	}
+	stop, cancel := context.WithTimeout(context.WithoutCancel(ctx), shutdownTime)
+	defer cancel()
+	if hs.Shutdown(stop) != nil {
+		hs.Close()
+	}
+	for range running {
+		if e := <-failed; err == nil && !errors.Is(e, http.ErrServerClosed) {
+			err = e
+		}
+	}
+	if errors.Is(err, http.ErrServerClosed) {
+		err = nil
+	}
+	return err
+}
