@@ -26,7 +26,7 @@ type fakeLogin struct {
 
 	tries  int                 // proofs asked for
 	ended  []account.Principal // LogOut
-	client login.Client         // of the last proof
+	client login.Client        // of the last proof
 	name   string              // chosen at set-up
 }
 
