@@ -194,7 +194,7 @@ func (s *Service) adoptNone(ctx context.Context) error {
 			return err
 		}
 	}
-	if st := s.state.Load(); st != nil && st.err == nil && st.file == nil {
+	if st := s.state.Load(); st != nil && st.err == nil && st.file == nil && !st.code.Empty() {
 		return nil // as before: the code stays
 	}
 	code := newCode()
