@@ -26,12 +26,14 @@ func (s *Server) postPrompt(w http.ResponseWriter, r *http.Request, _ []string) 
 		return
 	}
 	body, isObject := v.(*object)
-	if _, isList := v.(list); !isObject && !isList {
+	_, isList := v.([]any)
+	_, isString := v.(string)
+	if !isObject && !isList && !isString {
 		crash(w)
 		return
 	}
 	num, ok := s.priority(body)
-	if !ok {
+	if !ok || isString {
 		crash(w)
 		return
 	}
@@ -156,8 +158,7 @@ func extraData(body *object) (*object, client, bool) {
 	if v, there := body.get("extra_data"); there {
 		o, ok := v.(*object)
 		if !ok {
-			_, named := body.get("client_id")
-			return extra, client{}, !named && v == nil
+			return nil, client{}, false // 0.3.64 takes it, and its worker dies of it
 		}
 		extra = o
 	}

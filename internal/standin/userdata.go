@@ -140,13 +140,13 @@ func (s *Server) getUserdata(w http.ResponseWriter, r *http.Request, params []st
 
 // postUserdata is POST /userdata/{file}?overwrite=&full_info=: the body is the file.
 func (s *Server) postUserdata(w http.ResponseWriter, r *http.Request, params []string) {
+	if strings.ContainsRune(params[0], 0) {
+		crash(w)
+		return
+	}
 	p, ok := userPath(params[0])
 	if !ok {
 		empty(w, http.StatusForbidden)
-		return
-	}
-	if strings.ContainsRune(p, 0) {
-		crash(w)
 		return
 	}
 	if v, _ := query(r, "overwrite"); v == "false" && s.exists(p) {
@@ -337,7 +337,12 @@ func (s *Server) postUsers(w http.ResponseWriter, r *http.Request, _ []string) {
 		crash(w)
 		return
 	}
-	if name = strings.TrimSpace(name); name == "" {
+	name = strings.TrimSpace(name)
+	switch {
+	case name == "" && !s.profile.modern:
+		crash(w)
+		return
+	case name == "":
 		answer(w, http.StatusBadRequest, obj("error", "username not provided"))
 		return
 	}
