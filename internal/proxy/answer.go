@@ -24,6 +24,14 @@ func refuse(w http.ResponseWriter, status int, why string) {
 	w.Write(append(body, '\n'))
 }
 
+// hangUp ends the client's connection after the answer, because what is left
+// of the request is not read. Over HTTP/2 the stream ends by itself.
+func hangUp(w http.ResponseWriter, r *http.Request) {
+	if r.ProtoMajor == 1 {
+		w.Header().Set("Connection", "close")
+	}
+}
+
 // wantsPage tells whether a person is going to a page, and not a script or an
 // image.
 func wantsPage(r *http.Request) bool {
@@ -41,21 +49,21 @@ func (p *Proxy) fail(w http.ResponseWriter, r *http.Request, req *comfy.Request,
 	var ne net.Error
 	var large *http.MaxBytesError
 	switch {
-	case r.Context().Err() != nil || errors.Is(err, context.Canceled):
-		// The client is gone: nobody reads an answer.
-		panic(http.ErrAbortHandler)
 	case errors.Is(err, errBodyStalled):
-		w.Header().Set("Connection", "close")
+		hangUp(w, r)
 		refuse(w, http.StatusRequestTimeout, "The upload stood still for too long.")
 		return
 	case errors.As(err, &large):
-		w.Header().Set("Connection", "close")
+		hangUp(w, r)
 		refuse(w, http.StatusRequestEntityTooLarge, "The upload is too large.")
 		return
 	case errors.Is(err, errBodyBroken):
-		w.Header().Set("Connection", "close")
+		hangUp(w, r)
 		refuse(w, http.StatusBadRequest, "The request ended too early.")
 		return
+	case r.Context().Err() != nil || errors.Is(err, context.Canceled):
+		// The client is gone: nobody reads an answer.
+		panic(http.ErrAbortHandler)
 	case errors.Is(err, upstream.ErrUnavailable):
 		p.unavailable(w, r)
 		return

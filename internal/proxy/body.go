@@ -27,6 +27,7 @@ type movingBody struct {
 	// the connection's deadlines belong to the next request then.
 	mu     sync.Mutex
 	closed bool
+	end    error // io.EOF when all of it has been read; or why not
 }
 
 func (b *movingBody) Read(p []byte) (int, error) {
@@ -45,7 +46,23 @@ func (b *movingBody) Read(p []byte) (int, error) {
 	default:
 		err = fmt.Errorf("%w: %w", errBodyBroken, err)
 	}
+	if err != nil {
+		b.mu.Lock()
+		b.end = err
+		b.mu.Unlock()
+	}
 	return n, err
+}
+
+// ended gives io.EOF when all of the body has been read, the error where that
+// failed, nil while it goes on. A nil body has ended.
+func (b *movingBody) ended() error {
+	if b == nil {
+		return io.EOF
+	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.end
 }
 
 // setDeadline tells whether the body is still open. Writers that know no
@@ -61,6 +78,9 @@ func (b *movingBody) setDeadline(t time.Time) bool {
 
 // Close does not close the client's body: net/http does, after the answer.
 func (b *movingBody) Close() error {
+	if b == nil {
+		return nil
+	}
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.closed = true

@@ -45,11 +45,12 @@ func (p *Proxy) forward(w http.ResponseWriter, r *http.Request, req *comfy.Reque
 		p.Fail(w, r, req, err)
 		return
 	}
-	if body != nil {
-		defer body.Close()
-	}
+	defer body.Close()
 	res, err := p.up.RoundTrip(out)
 	if err != nil {
+		if end := body.ended(); end != nil && end != io.EOF {
+			err = end // a client that stands still or goes away ends its context, too
+		}
 		p.fail(w, r, req, err)
 		return
 	}
@@ -58,6 +59,12 @@ func (p *Proxy) forward(w http.ResponseWriter, r *http.Request, req *comfy.Reque
 		// 101 among them: nobody asked for another protocol.
 		p.fail(w, r, req, errors.New("ComfyUI answered with status "+strconv.Itoa(res.StatusCode)))
 		return
+	}
+	if body.ended() == nil {
+		// ComfyUI refuses an upload before it has ended (413): pass that on at
+		// once, and do not read the rest to keep the connection.
+		_ = http.NewResponseController(w).EnableFullDuplex() // over HTTP/2 it is always so
+		hangUp(w, r)
 	}
 	p.answer(w, req, who, res)
 }
@@ -85,11 +92,7 @@ func (p *Proxy) outRequest(ctx context.Context, w http.ResponseWriter, r *http.R
 	if r.Body == nil || r.Body == http.NoBody || r.ContentLength == 0 {
 		return out, nil, nil
 	}
-	ctl := http.NewResponseController(w)
-	// ComfyUI may refuse an upload before it has ended (413): pass the answer
-	// on at once. Over HTTP/2 it is always so.
-	_ = ctl.EnableFullDuplex()
-	body := &movingBody{r: r.Body, ctl: ctl, idle: p.times.Body}
+	body := &movingBody{r: r.Body, ctl: http.NewResponseController(w), idle: p.times.Body}
 	out.Body, out.ContentLength = body, r.ContentLength
 	return out, body, nil
 }

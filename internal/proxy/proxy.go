@@ -109,7 +109,7 @@ func (p *Proxy) ClientIDs() *ClientIDs { return p.ids }
 func (p *Proxy) ServeHTTP(w http.ResponseWriter, r *http.Request, req *comfy.Request, who account.Principal) {
 	switch {
 	case req.Method == http.MethodConnect || req.Method == http.MethodTrace:
-		w.Header().Set("Connection", "close")
+		hangUp(w, r)
 		refuse(w, http.StatusMethodNotAllowed, "This method is not supported.")
 	case isSocket(req):
 		p.serveSocket(w, r, req, who)
