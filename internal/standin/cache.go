@@ -9,22 +9,11 @@ import (
 	"sync"
 )
 
-// cacheBytes bounds what the newer kind of cache keeps.
-const cacheBytes = 256 << 20
-
-// nodeCache keeps the results of nodes by what went into them, whoever's prompt that was.
-// 0.3.64 keeps only what the previous prompt used; 0.24.0 keeps all until memory runs short.
+// nodeCache keeps the results of the nodes of the last prompt by what went into them, whoever's
+// prompt that was. (0.24.0 calls its cache RAM_PRESSURE; seen from outside it keeps no more.)
 type nodeCache struct {
-	classic bool
 	mu      sync.Mutex
-	entries map[string]*cached
-	clock   int
-}
-
-type cached struct {
-	result
-	used int // clock of the last prompt that used it
-	size int // bytes, about
+	entries map[string]result
 }
 
 func (c *nodeCache) clear() {
@@ -33,67 +22,42 @@ func (c *nodeCache) clear() {
 	c.entries = nil
 }
 
-// begin starts a prompt that uses these keys, and makes room.
+// begin starts a prompt whose nodes have these keys, and forgets the rest.
 func (c *nodeCache) begin(keys map[string]string) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.clock++
+	kept := map[string]result{}
 	for _, k := range keys {
-		if e := c.entries[k]; e != nil {
-			e.used = c.clock
+		if r, there := c.entries[k]; there {
+			kept[k] = r
 		}
 	}
-	total := 0
-	var old []string
-	for k, e := range c.entries {
-		if c.classic && e.used != c.clock {
-			delete(c.entries, k)
-			continue
-		}
-		total += e.size
-		old = append(old, k)
-	}
-	sort.Slice(old, func(i, j int) bool { return c.entries[old[i]].used < c.entries[old[j]].used })
-	for _, k := range old {
-		if total <= cacheBytes {
-			return
-		}
-		total -= c.entries[k].size
-		delete(c.entries, k)
-	}
+	c.entries = kept
 }
 
 func (c *nodeCache) get(key string) (result, bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	e := c.entries[key]
-	if e == nil || key == "" {
-		return result{}, false
-	}
-	return e.result, true
+	r, there := c.entries[key]
+	return r, there
 }
 
+// put keeps a result; one without a key is never kept.
 func (c *nodeCache) put(key string, r result) {
 	if key == "" {
 		return
 	}
-	size := 0
-	for _, v := range r.values {
-		if p, ok := v.([]picture); ok {
-			size += 4 * pixels(p)
-		}
-	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.entries == nil {
-		c.entries = map[string]*cached{}
+		c.entries = map[string]result{}
 	}
-	c.entries[key] = &cached{result: r, used: c.clock, size: size}
+	c.entries[key] = r
 }
 
 // cacheKeys are the signatures of the nodes of a graph: the class, the constants, and the
-// signatures of what they link to. Files count by their content. A node whose file cannot be
-// read has none and always runs.
+// signatures of what they link to. Files count by their content. A node that sends its result
+// away, or whose file cannot be read, has none and always runs.
 func (s *Server) cacheKeys(g graph) map[string]string {
 	keys := map[string]string{}
 	var key func(id string) string
@@ -103,7 +67,7 @@ func (s *Server) cacheKeys(g graph) map[string]string {
 		}
 		keys[id] = "" // until known: a node that leads to itself never gets one
 		n := g[id]
-		if n == nil || n.inputs == nil {
+		if n == nil || n.inputs == nil || n.class == "SaveImageWebsocket" {
 			return ""
 		}
 		var b strings.Builder

@@ -54,10 +54,10 @@ func (h *hub) setPreviewMetadata(sid string, on bool) {
 	h.meta[sid] = on
 }
 
-func (h *hub) wantsPreviewMetadata(sid string) bool {
+func (h *hub) wantsPreviewMetadata(c client) bool {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	return h.meta[sid]
+	return c.given && h.meta[c.sid]
 }
 
 func (h *hub) subscribeLogs(sid string, on bool) {
@@ -131,16 +131,16 @@ const (
 	binaryPreviewMetadata = 4 // [4][length of JSON][JSON][image]
 )
 
-// preview sends an image over the socket: with metadata to a client that negotiated it, in the
-// old form to any other.
-func (h *hub) preview(c client, promptID, node, mime string, img []byte) {
-	if c.given && h.wantsPreviewMetadata(c.sid) {
-		meta := dumps(obj("node_id", node, "prompt_id", promptID, "display_node_id", node, "parent_node_id", nil, "real_node_id", node, "image_type", mime))
-		b := binary.BigEndian.AppendUint32(nil, binaryPreviewMetadata)
-		b = binary.BigEndian.AppendUint32(b, uint32(len(meta)))
-		h.send(c.sid, frame{binary: true, data: append(append(b, meta...), img...)})
-		return
-	}
+// previewWithMetadata sends an image in the new form.
+func (h *hub) previewWithMetadata(sid, promptID, node, mime string, img []byte) {
+	meta := dumps(obj("node_id", node, "prompt_id", promptID, "display_node_id", node, "parent_node_id", nil, "real_node_id", node, "image_type", mime))
+	b := binary.BigEndian.AppendUint32(nil, binaryPreviewMetadata)
+	b = binary.BigEndian.AppendUint32(b, uint32(len(meta)))
+	h.send(sid, frame{binary: true, data: append(append(b, meta...), img...)})
+}
+
+// preview sends an image in the old form, to everybody when the prompt has no client.
+func (h *hub) preview(c client, mime string, img []byte) {
 	format := uint32(1)
 	if mime == "image/png" {
 		format = 2

@@ -109,7 +109,7 @@ func (r *run) cached(id string) bool {
 func (r *run) node(ctx context.Context, n *node) error {
 	if res, ok := r.s.cache.get(r.keys[n.id]); ok {
 		r.values[n.id] = res.values
-		r.show(n, res.ui, true)
+		r.showAgain(n, res)
 		r.state(n.id, 1, 1, "finished")
 		return nil
 	}
@@ -125,27 +125,35 @@ func (r *run) node(ctx context.Context, n *node) error {
 	if err != nil {
 		return err
 	}
+	res.meta = obj("node_id", n.id, "display_node", n.id, "parent_node", nil, "real_node_id", n.id)
 	r.s.cache.put(r.keys[n.id], res)
 	r.values[n.id] = res.values
-	r.show(n, res.ui, false)
-	r.finish(n.id)
+	if res.ui.len() > 0 {
+		r.show(n.id, res)
+	}
+	last := r.states.object(n.id).vals["max"]
+	r.state(n.id, last, last, "finished")
 	r.executed = append(r.executed, n.id)
 	return nil
 }
 
 // show records and sends what an output node shows.
-func (r *run) show(n *node, ui *object, again bool) {
-	if ui == nil || ui.len() == 0 {
-		return
-	}
-	id := n.id
+func (r *run) show(id string, res result) {
 	if r.it.client.given {
-		r.s.hub.send(r.it.client.sid, event("executed", obj("node", id, "display_node", id, "output", ui, "prompt_id", r.it.id)))
-	} else if r.s.profile.modern && again {
-		return // 0.24.0 forgets the cached outputs of a prompt without a client
+		r.s.hub.send(r.it.client.sid, event("executed", obj("node", id, "display_node", id, "output", res.ui, "prompt_id", r.it.id)))
 	}
-	r.outputs.set(id, ui)
-	r.meta.set(id, obj("node_id", id, "display_node", id, "parent_node", nil, "real_node_id", id))
+	if res.ui != nil {
+		r.outputs.set(id, res.ui)
+		r.meta.set(id, res.meta)
+	}
+}
+
+// showAgain is show for a cached result: here the event comes even if there is nothing to show,
+// and 0.24.0 records nothing when the prompt has no client.
+func (r *run) showAgain(n *node, res result) {
+	if r.it.client.given || !r.s.profile.modern {
+		r.show(n.id, res)
+	}
 }
 
 // inputs resolves the links of a node.
@@ -193,18 +201,18 @@ func (r *run) state(id string, value, total any, state string) {
 	r.s.hub.deliver(r.it.client, event("progress_state", obj("prompt_id", r.it.id, "nodes", r.states)))
 }
 
-func (r *run) finish(id string) {
-	last := r.states.object(id).vals["max"]
-	r.state(id, last, last, "finished")
-}
-
-// progress tells that a node has done value of total steps, with the picture so far.
+// progress tells that a node has done value of total steps, with the picture so far: before the
+// event for those who negotiated the new form, after it for the rest.
 func (r *run) progress(id string, value, total int, mime string, img []byte) {
 	r.state(id, value, total, "running")
-	if img != nil {
-		r.s.hub.preview(r.it.client, r.it.id, id, mime, img)
+	early := r.s.hub.wantsPreviewMetadata(r.it.client)
+	if early {
+		r.s.hub.previewWithMetadata(r.it.client.sid, r.it.id, id, mime, img)
 	}
 	r.s.hub.deliver(r.it.client, event("progress", obj("value", value, "max", total, "prompt_id", r.it.id, "node", id)))
+	if !early {
+		r.s.hub.preview(r.it.client, mime, img)
+	}
 }
 
 // failed tells of a node that did not finish, by its own fault or by an interruption.
@@ -222,16 +230,34 @@ func (r *run) failed(ctx context.Context, n *node, err error) {
 	if errors.As(err, &py) {
 		kind, msg = py.kind, py.message
 	}
-	inputs := obj()
-	for name, v := range r.inputs(n) {
-		inputs.set(name, list{describe(v)})
-	}
 	data := obj("prompt_id", r.it.id, "node_id", n.id, "node_type", n.class, "executed", executed,
-		"exception_message", msg+"\n", "exception_type", kind, "traceback", traceback(n.class), "current_inputs", inputs,
+		"exception_message", msg+"\n", "exception_type", kind, "traceback", traceback(n.class), "current_inputs", r.describeInputs(n),
 		"current_outputs", anys(r.it.prompt.keys))
 	r.it.finished.ended = r.message("execution_error", data, false)
 	r.it.finished.failure = data
 	r.s.logLine("!!! Exception during processing !!! " + msg)
+}
+
+// describeInputs prints a node's inputs for an error, the hidden ones too: whatever extra_pnginfo
+// held is in the event and in the history.
+func (r *run) describeInputs(n *node) *object {
+	in, shown := r.inputs(n), obj()
+	for _, d := range n.def.inputs {
+		if v, there := in[d.name]; there {
+			shown.set(d.name, list{describe(v)})
+		}
+	}
+	for _, name := range n.def.hidden {
+		v := any(r.it.prompt)
+		if name != "prompt" {
+			v, _ = r.it.extra.get(name)
+		}
+		if v != nil {
+			v = str(v)
+		}
+		shown.set(name, list{v})
+	}
+	return shown
 }
 
 func anys(l []string) list {

@@ -101,8 +101,8 @@ func (s *Server) getJob(w http.ResponseWriter, _ *http.Request, params []string)
 		if j.over() {
 			o.set("outputs", j.entry.object("outputs"))
 			o.set("execution_status", j.entry.object("status"))
+			o.set("workflow", obj("prompt", j.prompt, "extra_data", j.extra))
 		}
-		o.set("workflow", obj("prompt", j.prompt, "extra_data", j.extra))
 		answer(w, http.StatusOK, o)
 		return
 	}

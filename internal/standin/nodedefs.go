@@ -62,7 +62,8 @@ type nodeDef struct {
 	class   string
 	inputs  []inputDef
 	returns []string
-	output  bool // its results are shown: a prompt needs at least one such node
+	output  bool     // its results are shown: a prompt needs at least one such node
+	hidden  []string // inputs that the server fills in
 }
 
 type inputDef struct {
@@ -88,6 +89,9 @@ func (s *Server) def(class string) (nodeDef, bool) {
 	}
 	d := nodeDef{class: class, inputs: inputDefs(o.object("input"), "required", true)}
 	d.inputs = append(d.inputs, inputDefs(o.object("input"), "optional", false)...)
+	if h := o.object("input").object("hidden"); h != nil {
+		d.hidden = h.keys
+	}
 	outs, _ := o.get("output")
 	for _, x := range outs.([]any) {
 		d.returns = append(d.returns, x.(string))

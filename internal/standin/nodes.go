@@ -23,6 +23,7 @@ type call struct {
 type result struct {
 	values []any
 	ui     *object
+	meta   *object // of ui: the node that made it, also when another one shows it again
 }
 
 // errTooLarge is the stand-in's out-of-memory error.

@@ -77,9 +77,6 @@ func (s *Server) savePath(folder, prefix string, w, h int) (sub, name string, co
 		prefix = "../" + prefix // an absolute path leaves the folder
 	}
 	full := path.Join(folder, prefix)
-	if strings.HasSuffix(prefix, "/") {
-		full += "/" // only a folder: the name is empty
-	}
 	dir, name := path.Split(full)
 	dir = path.Clean(dir)
 	if dir != folder && !strings.HasPrefix(dir, folder+"/") {

@@ -2,7 +2,6 @@ package standin
 
 import (
 	"context"
-	"image"
 	"math"
 )
 
@@ -140,16 +139,4 @@ func centered(p picture, w, h int) picture {
 		copy(out.Pix[row*out.Stride:][:out.Stride], p.Pix[from:])
 	}
 	return out
-}
-
-// pixels counts those of each distinct picture once.
-func pixels(batch []picture) int {
-	seen, n := map[*image.RGBA]bool{}, 0
-	for _, p := range batch {
-		if !seen[p] {
-			seen[p] = true
-			n += p.Rect.Dx() * p.Rect.Dy()
-		}
-	}
-	return n
 }

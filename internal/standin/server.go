@@ -84,7 +84,6 @@ func New(cfg Config) (*Server, error) {
 	s.base, s.stop = context.WithCancel(context.Background())
 	s.hub.init()
 	s.queue.init(func() { s.hub.broadcastStatus(s.queue.remaining()) })
-	s.cache.classic = !p.modern
 	if err := s.prepare(); err != nil {
 		return nil, errors.Join(fmt.Errorf("start the stand-in ComfyUI: %w", err), s.Close())
 	}
