@@ -138,6 +138,18 @@ func (g *tinyGate) find(r *http.Request) (who account.Principal, stale bool) {
 	return who, false
 }
 
+func (g *tinyGate) hasEnded(value string) bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.ended[value]
+}
+
+func (g *tinyGate) wasLeft() bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return len(g.left) > 0
+}
+
 func (g *tinyGate) end(value string, ended bool) {
 	g.mu.Lock()
 	defer g.mu.Unlock()

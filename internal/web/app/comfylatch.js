@@ -2,7 +2,7 @@
 // ComfyUI's frontend loads this through GET /extensions. It offers comfort and
 // enforces nothing: every rule stands in the gate. Works from frontend 1.27 on.
 import { hideFromGuests } from './guest.js';
-import { watchLeaving } from './leave.js';
+import { leave, watchLeaving } from './leave.js';
 import { placeBadge, placeButton } from './place.js';
 import { loadInject, logOut, notice, watchSession, whoAmI } from './session.js';
 
@@ -22,14 +22,15 @@ async function register(me) {
   const extension = { name: 'comfylatch.account', commands };
   if (me.guest) {
     commands.push({ id: 'comfylatch.LogIn', label: 'Log in', icon: 'pi pi-sign-in', function: () => location.assign(me.login) });
-    extension.topbarBadges = [{ text: 'GUEST', label: 'You are', variant: 'warning', tooltip: 'Guests generate and look around; nothing else is kept.' }];
+    extension.topbarBadges = [{ text: 'GUEST', variant: 'warning', icon: 'pi pi-user', tooltip: 'Guests generate and look around; nothing else is kept.' }];
   }
-  const leave = async () => {
+  const out = async () => {
+    leave();
     if (!(await logOut(me))) notice('Logging out did not work. Please try again.', 'error');
   };
   if (me.logout) {
-    commands.push({ id: 'comfylatch.LogOut', label: 'Log out', icon: 'pi pi-sign-out', function: leave });
-    extension.actionBarButtons = [{ icon: 'pi pi-sign-out', label: 'Log out', tooltip: 'Log out of ComfyUI', onClick: leave, class: 'comfylatch-logout' }];
+    commands.push({ id: 'comfylatch.LogOut', label: 'Log out', icon: 'pi pi-sign-out', function: out });
+    extension.actionBarButtons = [{ icon: 'pi pi-sign-out', label: 'Log out', tooltip: 'Log out of ComfyUI', onClick: out, class: 'comfylatch-logout' }];
   }
   extension.menuCommands = [{ path: ['Account'], commands: commands.map((c) => c.id) }];
   if (me.freeMemory && !me.guest) {
@@ -46,7 +47,7 @@ async function register(me) {
     if (me.freeMemory) watchLeaving(api, () => me.guest || app.extensionManager?.setting?.get(freeMemory) !== false);
     if (me.guest) hideFromGuests(app);
     // Frontends that do not know the two keys above get the same by hand.
-    if (me.logout) placeButton(app, leave);
+    if (me.logout) placeButton(app, out);
     if (me.guest) placeBadge();
   };
   if (me.guest) hideFromGuests.early(api);

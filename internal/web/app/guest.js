@@ -4,6 +4,7 @@ import { notice } from './session.js';
 
 const settings = 'Settings are not open to guests. What you change here is forgotten when you leave.';
 const saving = 'Guests cannot save on this server. “Export” keeps the workflow on your own machine.';
+const terminal = 'The server’s terminal and log are not open to guests.';
 const manager = 'Installing and managing is not open to guests.';
 
 /** The frontend's commands that answer with a notice instead. */
@@ -27,8 +28,9 @@ const closed = {
   'Comfy.Memory.UnloadModelsAndExecutionCache': manager,
   'Comfy.ToggleAssetAPI': settings,
   'Comfy.User.OpenSignInDialog': settings,
-  'Workspace.ToggleBottomPanelTab.command-terminal': manager,
-  'Workspace.ToggleBottomPanelTab.logs-terminal': manager,
+  'Workspace.ToggleBottomPanel': terminal,
+  'Workspace.ToggleBottomPanelTab.command-terminal': terminal,
+  'Workspace.ToggleBottomPanelTab.logs-terminal': terminal,
 };
 
 const tabs = ['model-library', 'workflows'];
@@ -38,14 +40,21 @@ export function hideFromGuests(app) {
   for (const id of tabs) {
     try { app.extensionManager.unregisterSidebarTab(id); } catch { /* it has no such tab */ }
   }
-  app.registerExtension({
-    name: 'comfylatch.guest',
-    commands: Object.entries(closed).map(([id, why]) => ({ id, label: id, function: () => notice(why) })),
-  });
+  close(app);
+  setTimeout(() => close(app), 3000); // what other extensions bring later
   const link = document.createElement('link');
   link.rel = 'stylesheet';
   link.href = new URL('./guest.css', import.meta.url);
   document.head.append(link);
+}
+
+// The frontend's buttons hold on to its command objects, so these are changed
+// rather than registered anew.
+function close(app) {
+  for (const command of app.extensionManager?.command?.commands ?? []) {
+    const why = closed[command.id];
+    if (why) command.function = () => notice(why);
+  }
 }
 
 /** Keeps settings in this window: asking the server would only be refused. */

@@ -4,13 +4,13 @@
 const later = (ms) => new Promise((done) => setTimeout(done, ms));
 
 /** The Log-out button: in the settings group (1.27), the old menu, or a corner. */
-export async function placeButton(app, leave) {
+export async function placeButton(app, out) {
   await later(1500);
   if (document.querySelector('.comfylatch-logout')) return;
   const group = app.menu?.settingsGroup;
   const Button = window.comfyAPI?.button?.ComfyButton;
   if (group && Button) {
-    group.append(new Button({ icon: 'logout', content: 'Log out', tooltip: 'Log out of ComfyUI', action: leave, classList: 'comfyui-button comfylatch-logout' }));
+    group.append(new Button({ icon: 'logout', content: 'Log out', tooltip: 'Log out of ComfyUI', action: out, classList: 'comfyui-button comfylatch-logout' }));
     await later(500);
     if (document.querySelector('.comfylatch-logout')?.offsetParent) return;
   }
@@ -18,7 +18,7 @@ export async function placeButton(app, leave) {
   const button = document.createElement('button');
   button.className = 'comfylatch-logout';
   button.textContent = 'Log out';
-  button.addEventListener('click', leave);
+  button.addEventListener('click', out);
   if (old?.offsetParent) {
     old.append(button);
     return;
