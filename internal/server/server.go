@@ -97,6 +97,11 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 
 // handle decides. Each step that fails ends it with a refusal.
 func (s *Server) handle(w http.ResponseWriter, r *http.Request, x *exchange) {
+	if len(r.TransferEncoding) > 0 {
+		// net/http has dropped a Content-Length beside it, which a proxy in
+		// front may have gone by: whatever follows is not taken for a request.
+		w.Header().Set("Connection", "close")
+	}
 	if err := s.parse(r, x); err != nil {
 		s.refuseRequest(w, r, x, err)
 		return
@@ -113,19 +118,15 @@ func (s *Server) handle(w http.ResponseWriter, r *http.Request, x *exchange) {
 		s.Site.Unauthorized(w, r, x.visit(), err)
 		return
 	}
-	if reason := crossSite(r, x.who, x.req, x.peer); reason != "" {
-		x.refusal = reason
-		closeUnread(w, r)
-		s.Site.Forbidden(w, r, x.visit(), "This was refused because "+reason+".")
-		return
-	}
 	switch policy.Decide(x.who, x.req) {
 	case policy.Allow:
+		if reason := crossSite(r, x.who, x.req, x.peer); reason != "" {
+			s.forbid(w, r, x, "This was refused because "+reason+".")
+			return
+		}
 		s.answer(w, r, x)
 	case policy.Refuse:
-		x.refusal = "role " + x.who.Role.String()
-		closeUnread(w, r)
-		s.Site.Forbidden(w, r, x.visit(), refusalText(x))
+		s.forbid(w, r, x, refusalText(x))
 	default:
 		x.refusal = "nobody"
 		closeUnread(w, r)
