@@ -65,9 +65,10 @@ func TestOldLoginPageWorks(t *testing.T) {
 	}
 	wantStatus(t, ask{target: "/_latch/static/old.css"}.to(t, s), http.StatusOK)
 
-	w = ask{method: "POST", target: "/login", body: fields("password", "x")}.to(t, s)
+	w = ask{method: "POST", target: "/login", body: fields("password", "x", "next", "/a", "guest_mode", "")}.to(t, s)
 	wantStatus(t, w, http.StatusUnauthorized)
 	wantText(t, w, "Nope.")
+	wantText(t, w, `name="next" value="/a"`)
 	w = ask{method: "POST", target: "/login", body: fields("password", strings.Repeat("x", 2000))}.to(t, s)
 	wantText(t, w, "at most 1000 bytes") // the page has no place for it
 	if strings.Contains(log.String(), "ERROR") {
