@@ -1,0 +1,2 @@
+// ComfyUI's front end offers these paths to extensions.
+export const api = window.comfyAPI.api.api
