@@ -68,9 +68,10 @@ type Status struct {
 
 // Limits of this room.
 const (
-	hashesWaiting    = 64 // log-ins that may queue for the hash gate
-	wrongKeys        = 20 // a minute, from one address
-	guestsPerMinute  = 60 // from one address
+	hashesWaiting    = 64        // log-ins that may queue for the hash gate
+	smallHeap        = 128 << 20 // bytes
+	wrongKeys        = 20        // a minute, from one address
+	guestsPerMinute  = 60        // from one address
 	maxCredential    = 4096
 	checkEvery       = 50 * time.Millisecond  // the files are looked at on use at most this often
 	pollEvery        = 200 * time.Millisecond // and this often when nobody asks

@@ -108,7 +108,9 @@ func (t *Tokens) CreateToken(ctx context.Context, n NewToken) (account.Secret, a
 
 func (t *Tokens) put(ctx context.Context, prefix string, token account.Token) (account.Secret, account.Token, error) {
 	value := account.RandomSecret(prefix)
-	token.ID, token.Hash, token.CreatedAt = newTokenID(), value.Hash(), time.Now()
+	token.ID, token.Hash = newTokenID(), value.Hash()
+	// As the store keeps them: what is told now equals what is listed later.
+	token.CreatedAt, token.ExpiresAt = time.Now().Truncate(time.Millisecond), token.ExpiresAt.Truncate(time.Millisecond)
 	if err := t.store.PutToken(ctx, token); err != nil {
 		return account.Secret{}, account.Token{}, fmt.Errorf("make a token: %w", err)
 	}
