@@ -22,6 +22,7 @@ type movingBody struct {
 	r    io.Reader
 	ctl  *http.ResponseController
 	idle time.Duration
+	left int64 // bytes that were announced and have not come; -1 if none were
 
 	// The transport may read on for a moment after the exchange has ended, and
 	// the connection's deadlines belong to the next request then.
@@ -31,27 +32,50 @@ type movingBody struct {
 }
 
 func (b *movingBody) Read(p []byte) (int, error) {
-	if !b.setDeadline(time.Now().Add(b.idle)) {
-		return 0, errBodyClosed
+	if err := b.begin(); err != nil {
+		return 0, err
 	}
 	n, err := b.r.Read(p)
+	if b.left > 0 {
+		b.left -= int64(n)
+		if b.left <= 0 && err == nil {
+			err = io.EOF // with the last bytes, so that ComfyUI's answer never comes before
+		}
+	}
 	switch {
 	case err == nil:
+		return n, nil
 	case err == io.EOF:
-		// From here on net/http reads ahead to see whether the client goes
-		// away; ComfyUI may take longer to answer than a body may stand still.
-		b.setDeadline(time.Time{})
 	case errors.Is(err, os.ErrDeadlineExceeded):
 		err = errBodyStalled
 	default:
 		err = fmt.Errorf("%w: %w", errBodyBroken, err)
 	}
-	if err != nil {
-		b.mu.Lock()
-		b.end = err
-		b.mu.Unlock()
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.end = err
+	if !b.closed {
+		// From here on net/http reads ahead to see whether the client goes
+		// away; ComfyUI may take longer to answer than a body may stand still.
+		_ = b.ctl.SetReadDeadline(time.Time{})
 	}
 	return n, err
+}
+
+// begin gives the read that follows its deadline. After the end nothing is
+// read any more: net/http closes the body when the answer begins, and would
+// call that an error. Writers that know no deadlines (in tests) do without.
+func (b *movingBody) begin() error {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	switch {
+	case b.end != nil:
+		return b.end
+	case b.closed:
+		return errBodyClosed
+	}
+	_ = b.ctl.SetReadDeadline(time.Now().Add(b.idle))
+	return nil
 }
 
 // ended gives io.EOF when all of the body has been read, the error where that
@@ -63,17 +87,6 @@ func (b *movingBody) ended() error {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	return b.end
-}
-
-// setDeadline tells whether the body is still open. Writers that know no
-// deadlines (in tests) do without.
-func (b *movingBody) setDeadline(t time.Time) bool {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	if !b.closed {
-		_ = b.ctl.SetReadDeadline(t)
-	}
-	return !b.closed
 }
 
 // Close does not close the client's body: net/http does, after the answer.

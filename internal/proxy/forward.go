@@ -92,7 +92,7 @@ func (p *Proxy) outRequest(ctx context.Context, w http.ResponseWriter, r *http.R
 	if r.Body == nil || r.Body == http.NoBody || r.ContentLength == 0 {
 		return out, nil, nil
 	}
-	body := &movingBody{r: r.Body, ctl: http.NewResponseController(w), idle: p.times.Body}
+	body := &movingBody{r: r.Body, ctl: http.NewResponseController(w), idle: p.times.Body, left: r.ContentLength}
 	out.Body, out.ContentLength = body, r.ContentLength
 	return out, body, nil
 }

@@ -168,10 +168,11 @@ func (p *Proxy) begin(w http.ResponseWriter, r *http.Request, req *comfy.Request
 	defer context.AfterFunc(r.Context(), cancel)()
 	if before != nil {
 		before.end(cause{code: closePolicy, reason: "opened again elsewhere"})
+		// Also where this one must end meanwhile: who comes after it waits for
+		// this one only.
 		select {
 		case <-before.done:
 		case <-time.After(2 * p.times.Close):
-		case <-ctx.Done():
 		}
 	}
 	conn, err := p.up.DialSocket(ctx)
@@ -179,13 +180,13 @@ func (p *Proxy) begin(w http.ResponseWriter, r *http.Request, req *comfy.Request
 		p.failSocket(w, r, req, s, err)
 		return false
 	}
-	stop := context.AfterFunc(ctx, func() { conn.Close() })
+	stop := context.AfterFunc(ctx, func() { conn.SetDeadline(time.Unix(1, 0)) })
 	res, br, err := p.greet(conn, req, header, protocols)
 	if !stop() {
-		err = ctx.Err() // it closed the connection, whatever came of that
+		err = ctx.Err() // whatever came of the handshake
 	}
 	if err != nil {
-		conn.Close()
+		defer p.part(conn)
 		p.failSocket(w, r, req, s, err)
 		return false
 	}
@@ -198,7 +199,7 @@ func (p *Proxy) begin(w http.ResponseWriter, r *http.Request, req *comfy.Request
 	}
 	client, early, err := takeOver(w, acceptKey(key), res.Header.Get("Sec-Websocket-Protocol"), p.times.Write)
 	if err != nil {
-		conn.Close()
+		defer p.part(conn)
 		p.log.Warn("cannot take over the client's connection for a WebSocket", "error", err)
 		panic(http.ErrAbortHandler)
 	}
@@ -207,6 +208,18 @@ func (p *Proxy) begin(w http.ResponseWriter, r *http.Request, req *comfy.Request
 	s.server = &leg{conn: conn, early: buffered(br), limit: p.times.Write, toServer: true}
 	s.start()
 	return true
+}
+
+// part ends a connection to ComfyUI on which a handshake was begun, and waits
+// until ComfyUI has ended it, too: it may have entered the client id, and
+// would drop the id's next socket when it notices the end of this one.
+func (p *Proxy) part(conn net.Conn) {
+	defer conn.Close()
+	conn.SetDeadline(time.Now().Add(p.times.Close))
+	if half, ok := conn.(interface{ CloseWrite() error }); ok {
+		half.CloseWrite()
+		io.Copy(io.Discard, conn) // until its end or the deadline
+	}
 }
 
 func (p *Proxy) failSocket(w http.ResponseWriter, r *http.Request, req *comfy.Request, s *socket, err error) {
