@@ -136,6 +136,9 @@ func TestPagesInABrowser(t *testing.T) {
 				}
 			}
 			show("login", "/login")
+			if !g.wasAsked("GET /materialdesignicons.min.css anonymous") {
+				t.Error("the frontend's files are not fetched while the password is typed")
+			}
 			b.do(cd.SendKeys("#password", "wrong\r"), cd.WaitVisible("#alert"))
 			b.picture("login-wrong-" + size)
 			if got := b.say("document.activeElement.id"); got != "password" {
@@ -157,9 +160,9 @@ func TestPagesInABrowser(t *testing.T) {
 			g.login.status.SetUp = true
 			g.end("session-of-owner", false)
 			b.do(cd.Navigate(g.URL+"/login"), cd.SendKeys("#password", "correct horse\r"), cd.WaitNotPresent("#login"))
-			g.starting = true
+			g.starting.Store(true)
 			show("starting", "/")
-			g.starting = false
+			g.starting.Store(false)
 			b.wait("document.title.indexOf('starting') < 0") // comes back by itself
 			b.quiet()
 		})

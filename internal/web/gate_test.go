@@ -8,8 +8,10 @@ import (
 	"net/http/httputil"
 	"net/netip"
 	"net/url"
+	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 
 	"comfylatch/internal/account"
@@ -26,7 +28,7 @@ type tinyGate struct {
 	site     *Site
 	login    *fakeLogin
 	comfy    *httputil.ReverseProxy
-	starting bool
+	starting atomic.Bool
 
 	mu    sync.Mutex
 	ended map[string]bool // cookies
@@ -55,7 +57,7 @@ func startGate(t *testing.T, root string) *tinyGate {
 		r.Out.Header.Del("Origin")
 	}}
 	g.site = newSite(t, g, func(o *Options) {
-		o.Health = func(context.Context) (any, bool) { return map[string]string{"status": "ok"}, !g.starting }
+		o.Health = func(context.Context) (any, bool) { return map[string]string{"status": "ok"}, !g.starting.Load() }
 		o.PublicPrefetch = func() []string { return []string{"/materialdesignicons.min.css"} }
 		o.Leave = func(_ context.Context, _ account.Principal, id string) {
 			g.mu.Lock()
@@ -84,7 +86,7 @@ func (g *tinyGate) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		g.site.Forbidden(w, r, v, "This is not open to guests.")
 	case isOurs(req.Route.Answer):
 		g.site.ServeHTTP(w, r, v)
-	case g.starting:
+	case g.starting.Load():
 		g.site.Unavailable(w, r, true)
 	case req.Route.Answer == comfy.Extensions:
 		rec := httptest.NewRecorder()
@@ -142,6 +144,12 @@ func (g *tinyGate) hasEnded(value string) bool {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	return g.ended[value]
+}
+
+func (g *tinyGate) wasAsked(line string) bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return slices.Contains(g.asked, line)
 }
 
 func (g *tinyGate) wasLeft() bool {

@@ -19,11 +19,24 @@ export async function whoAmI() {
   }
 }
 
+// Storage may be switched off: then there is nothing in it.
+function stored() {
+  try { return localStorage.getItem(store) ?? sessionStorage.getItem(store); } catch { return null; }
+}
+
+/** Forgets one thing that is stored in this browser, or everything. */
+function forget(key) {
+  for (const name of ['localStorage', 'sessionStorage']) {
+    try {
+      if (key) window[name].removeItem(key);
+      else window[name].clear();
+    } catch { /* switched off */ }
+  }
+}
+
 /** Loads the script that sends an API key's token, where one is stored. */
 export async function loadInject() {
-  try {
-    if ((localStorage.getItem(store) ?? sessionStorage.getItem(store)) !== null) await import(`${root}auth_inject.js`);
-  } catch { /* storage is switched off: the cookie is enough */ }
+  if (stored() !== null) await import(`${root}auth_inject.js`).catch(() => {}); // the cookie is enough
 }
 
 /** Says something in ComfyUI's own way; severity is "info", "warn" or "error". */
@@ -83,15 +96,17 @@ export function watchSession(api) {
 
 /** Ends the session, forgets what the page kept in this browser, and goes to the login. */
 export async function logOut(me) {
+  const token = stored();
+  forget(store); // so that the first request goes with the cookie alone
+  const end = (headers) => fetch(me.logout, { method: 'POST', redirect: 'manual', headers });
   try {
-    const answer = await fetch(me.logout, { method: 'POST', redirect: 'manual' });
-    if (answer.status >= 400) return false;
+    const answers = [await end({})];
+    if (token !== null) answers.push(await end({ Authorization: `Bearer ${token}` }));
+    if (answers[0].status >= 400) return false; // a token that has ended before is no matter
   } catch {
     return false;
   }
-  for (const name of ['localStorage', 'sessionStorage']) {
-    try { window[name].clear(); } catch { /* switched off */ }
-  }
+  forget();
   go(`${me.login}?logged_out=1`);
   return true;
 }

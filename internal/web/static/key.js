@@ -14,14 +14,14 @@ function keep(token, remember) {
   } catch { /* storage is switched off: the cookie is enough */ }
 }
 
+// The cookie and the stored token are usually the same; each is ended for itself.
 async function logOut() {
   const token = stored();
-  const headers = token ? { Authorization: `Bearer ${token}` } : {};
+  const end = (headers) => fetch('/logout', { method: 'POST', redirect: 'manual', headers });
   try {
-    let answer = await fetch('/logout', { method: 'POST', headers, redirect: 'manual' });
-    // The token has ended before, or is not the cookie's: the cookie alone, then.
-    if (token && answer.status >= 400) answer = await fetch('/logout', { method: 'POST', redirect: 'manual' });
-    if (answer.status >= 400) throw new Error();
+    const answers = [await end({})];
+    if (token) answers.push(await end({ Authorization: `Bearer ${token}` }));
+    if (answers[0].status >= 400) throw new Error(); // a token that has ended before is no matter
     forget();
     $('status').textContent = 'You are logged out.';
     $('logout').hidden = true;
