@@ -65,7 +65,7 @@ func (s *Server) upload(w http.ResponseWriter, r *http.Request, save func(u uplo
 	if sub == "" {
 		sub = "."
 	}
-	if !inside(sub) || !inside(path.Join(sub, u.name)) {
+	if !inside(sub) || strings.HasPrefix(u.name, "/") || !inside(path.Join(sub, u.name)) {
 		empty(w, http.StatusBadRequest)
 		return
 	}
