@@ -18,12 +18,11 @@ import (
 
 // message is the page that says no, or not yet.
 type message struct {
-	Title   string
-	Text    string
-	Poll    bool   // wait for ComfyUI and come back by itself
-	Link    string // where to go from here; "" for nowhere
-	LinkTo  string // what stands on the link
-	Version string
+	Title  string
+	Text   string
+	Poll   bool   // wait for ComfyUI and come back by itself
+	Link   string // where to go from here; "" for nowhere
+	LinkTo string // what stands on the link
 }
 
 // Unauthorized answers a stranger who came to a place that needs a credential.
@@ -42,7 +41,7 @@ func (s *Site) Unauthorized(w http.ResponseWriter, r *http.Request, v Visit, err
 	if none || errors.Is(err, account.ErrBadCredentials) && !wantsPage(r) {
 		err = account.ErrNoCredentials // one answer for programs, whatever the cause
 	}
-	s.fail(w, r, v, err)
+	s.fail(w, r, err)
 }
 
 // here is the path and query of the visit, as a place to come back to. The
@@ -68,7 +67,7 @@ func (s *Site) Forbidden(w http.ResponseWriter, r *http.Request, v Visit, reason
 		if v.Who.Role == account.Guest {
 			m.Link, m.LinkTo = "/login?next="+url.QueryEscape(here(v)), "Log in"
 		}
-		s.say(w, r, http.StatusForbidden, m)
+		s.say(w, http.StatusForbidden, m)
 	case r.Method == http.MethodPost && v.Req != nil && v.Req.Path() == "/prompt":
 		type refusal struct {
 			Type      string   `json:"type"`
@@ -103,7 +102,7 @@ func (s *Site) Unavailable(w http.ResponseWriter, r *http.Request, starting bool
 	}
 	w.Header().Set("Retry-After", "2")
 	if isGet(r) && wantsPage(r) {
-		s.say(w, r, status, m)
+		s.say(w, status, m)
 		return
 	}
 	writeJSON(w, status, map[string]string{"error": m.Title + "."})
@@ -176,7 +175,7 @@ func (s *Site) explain(r *http.Request, err error) fault {
 }
 
 // fail answers with an error: a page for browsers, JSON for the rest.
-func (s *Site) fail(w http.ResponseWriter, r *http.Request, v Visit, err error) {
+func (s *Site) fail(w http.ResponseWriter, r *http.Request, err error) {
 	if errors.Is(err, account.ErrAmbiguous) {
 		w.Header().Set("Comfylatch-Reason", "two-credentials") // read by auth_inject.js
 	}
@@ -196,7 +195,7 @@ func (s *Site) refuse(w http.ResponseWriter, r *http.Request, f fault) {
 	case http.StatusServiceUnavailable:
 		m.Title, m.LinkTo = "Not at the moment", "Try again"
 	}
-	s.say(w, r, f.status, m)
+	s.say(w, f.status, m)
 }
 
 // tell sets the headers that go with a fault.
@@ -210,7 +209,7 @@ func tell(w http.ResponseWriter, f fault) {
 }
 
 // only refuses other methods with 405.
-func (s *Site) only(w http.ResponseWriter, r *http.Request, v Visit, methods ...string) bool {
+func (s *Site) only(w http.ResponseWriter, r *http.Request, methods ...string) bool {
 	if slices.Contains(methods, r.Method) {
 		return true
 	}
@@ -264,7 +263,7 @@ const (
 		"font-src 'self' data:; connect-src 'self'; form-action 'self'; frame-ancestors 'none'; base-uri 'none'"
 )
 
-func (s *Site) say(w http.ResponseWriter, r *http.Request, status int, m message) {
+func (s *Site) say(w http.ResponseWriter, status int, m message) {
 	s.page(w, status, "message", m)
 }
 

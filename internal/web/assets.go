@@ -72,8 +72,8 @@ var contentTypes = map[string]string{
 	".svg": "image/svg+xml",
 }
 
-func (s *Site) serveAsset(w http.ResponseWriter, r *http.Request, v Visit, folder, name string) {
-	if !s.only(w, r, v, http.MethodGet, http.MethodHead) {
+func (s *Site) serveAsset(w http.ResponseWriter, r *http.Request, folder, name string) {
+	if !s.only(w, r, http.MethodGet, http.MethodHead) {
 		return
 	}
 	name, fixed := strings.CutPrefix(name, s.assets.print+"/")
@@ -85,7 +85,7 @@ func (s *Site) serveAsset(w http.ResponseWriter, r *http.Request, v Visit, folde
 	}
 	data, ok := s.assets.files[folder+"/"+name]
 	if !ok {
-		s.fail(w, r, v, account.ErrNotFound)
+		s.fail(w, r, account.ErrNotFound)
 		return
 	}
 	h := w.Header()

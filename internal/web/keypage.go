@@ -12,23 +12,22 @@ import (
 
 // keyPage is what /auth_login.html is made of.
 type keyPage struct {
-	Error   string
-	Next    string
-	Wait    int
-	Logout  bool // end the session and forget the token: at once, by script
-	Ask     bool // the same, but only on the button: the link stood on another site
-	Version string
+	Error  string
+	Next   string
+	Wait   int
+	Logout bool // end the session and forget the token: at once, by script
+	Ask    bool // the same, but only on the button: the link stood on another site
 }
 
 // serveKeyPage answers /auth_login.html: log in with an API key. With
 // JavaScript the key is exchanged at /_latch/api/browser-token; without, the
 // form posts it here.
 func (s *Site) serveKeyPage(w http.ResponseWriter, r *http.Request, v Visit) {
-	if !s.only(w, r, v, http.MethodGet, http.MethodHead, http.MethodPost) {
+	if !s.only(w, r, http.MethodGet, http.MethodHead, http.MethodPost) {
 		return
 	}
 	if r.Method != http.MethodPost {
-		p := keyPage{Next: SafeNext(v.query("next")), Version: s.opt.Version}
+		p := keyPage{Next: SafeNext(v.query("next"))}
 		if v.query("logout") == "true" {
 			site := r.Header.Get("Sec-Fetch-Site")
 			p.Ask = site == "cross-site" || site == "same-site"
@@ -47,7 +46,7 @@ func (s *Site) serveKeyPage(w http.ResponseWriter, r *http.Request, v Visit) {
 	}
 	why := s.explain(r, wrongKey(err))
 	tell(w, why)
-	s.page(w, why.status, "key", keyPage{Error: why.text, Next: SafeNext(f.Next), Wait: why.wait, Version: s.opt.Version})
+	s.page(w, why.status, "key", keyPage{Error: why.text, Next: SafeNext(f.Next), Wait: why.wait})
 }
 
 // wrongKey says "key" where the errors of account say "credentials".
@@ -94,7 +93,7 @@ func (s *Site) keySession(w http.ResponseWriter, r *http.Request, v Visit, key s
 // serveBrowserToken answers POST /_latch/api/browser-token:
 // {"key": "…", "remember": true} → {"token": "…"} and the cookie.
 func (s *Site) serveBrowserToken(w http.ResponseWriter, r *http.Request, v Visit) {
-	if !s.only(w, r, v, http.MethodPost) {
+	if !s.only(w, r, http.MethodPost) {
 		return
 	}
 	var asked struct {
@@ -110,7 +109,7 @@ func (s *Site) serveBrowserToken(w http.ResponseWriter, r *http.Request, v Visit
 		secret, err = s.keySession(w, r, v, asked.Key, asked.Remember)
 	}
 	if err != nil {
-		s.fail(w, r, v, wrongKey(err))
+		s.fail(w, r, wrongKey(err))
 		return
 	}
 	writeJSON(w, http.StatusOK, map[string]string{"token": secret.Reveal()})

@@ -15,7 +15,7 @@ import (
 func (s *Site) serveLatch(w http.ResponseWriter, r *http.Request, v Visit) {
 	path := strings.TrimPrefix(v.Req.Path(), "/_latch/")
 	if file, ok := strings.CutPrefix(path, "static/"); ok {
-		s.serveAsset(w, r, v, "static", file)
+		s.serveAsset(w, r, "static", file)
 		return
 	}
 	switch path {
@@ -23,7 +23,7 @@ func (s *Site) serveLatch(w http.ResponseWriter, r *http.Request, v Visit) {
 		s.serveBrowserToken(w, r, v)
 		return
 	case "prefetch.json":
-		s.servePrefetch(w, r, v)
+		s.servePrefetch(w, r)
 		return
 	}
 	if v.Who.Role == account.Anonymous {
@@ -33,20 +33,20 @@ func (s *Site) serveLatch(w http.ResponseWriter, r *http.Request, v Visit) {
 	file, isApp := strings.CutPrefix(path, "app/")
 	switch {
 	case isApp:
-		s.serveAsset(w, r, v, "app", file)
+		s.serveAsset(w, r, "app", file)
 	case path == "api/me":
 		s.serveMe(w, r, v)
 	case path == "leave":
 		s.serveLeave(w, r, v)
 	default:
-		s.fail(w, r, v, account.ErrNotFound)
+		s.fail(w, r, account.ErrNotFound)
 	}
 }
 
 // servePrefetch lists the public files that the login page's script fetches
 // while the password is typed: ["/assets/index-x.js", …].
-func (s *Site) servePrefetch(w http.ResponseWriter, r *http.Request, v Visit) {
-	if !s.only(w, r, v, http.MethodGet, http.MethodHead) {
+func (s *Site) servePrefetch(w http.ResponseWriter, r *http.Request) {
+	if !s.only(w, r, http.MethodGet, http.MethodHead) {
 		return
 	}
 	list := []string{}
@@ -59,7 +59,7 @@ func (s *Site) servePrefetch(w http.ResponseWriter, r *http.Request, v Visit) {
 // serveMe answers GET /_latch/api/me: who am I? The extension in ComfyUI's
 // page reads it.
 func (s *Site) serveMe(w http.ResponseWriter, r *http.Request, v Visit) {
-	if !s.only(w, r, v, http.MethodGet, http.MethodHead) {
+	if !s.only(w, r, http.MethodGet, http.MethodHead) {
 		return
 	}
 	who := s.visitor(v)
@@ -85,18 +85,18 @@ func logoutPath(v Visit) string {
 // serveLeave answers POST /_latch/leave: a window of ComfyUI has been closed
 // or left alone. The body is {"clientId": "…"}, sent by navigator.sendBeacon.
 func (s *Site) serveLeave(w http.ResponseWriter, r *http.Request, v Visit) {
-	if !s.only(w, r, v, http.MethodPost) {
+	if !s.only(w, r, http.MethodPost) {
 		return
 	}
 	var left struct {
 		ClientID string `json:"clientId"`
 	}
 	if err := readJSON(w, r, &left); err != nil {
-		s.fail(w, r, v, err)
+		s.fail(w, r, err)
 		return
 	}
 	if !isClientID(left.ClientID) {
-		s.fail(w, r, v, bad("The clientId is missing or malformed."))
+		s.fail(w, r, bad("The clientId is missing or malformed."))
 		return
 	}
 	if s.opt.Leave != nil {
@@ -117,8 +117,8 @@ func isClientID(id string) bool {
 }
 
 // serveInject answers GET /auth_inject.js.
-func (s *Site) serveInject(w http.ResponseWriter, r *http.Request, v Visit) {
-	s.serveAsset(w, r, v, "static", "auth_inject.js")
+func (s *Site) serveInject(w http.ResponseWriter, r *http.Request) {
+	s.serveAsset(w, r, "static", "auth_inject.js")
 }
 
 // Extensions adds our extension to ComfyUI's answer to GET /extensions, a JSON

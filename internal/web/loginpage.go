@@ -25,12 +25,11 @@ type LoginPage struct {
 	HasKey            bool   // an API key has been set
 	LoggedOut         bool   // shown right after a log-out
 	OwnerKnown        bool   // Username is the owner's, from the password file
-	Version           string
 }
 
 // serveLogin answers /login: the form, and what it sends.
 func (s *Site) serveLogin(w http.ResponseWriter, r *http.Request, v Visit) {
-	if !s.only(w, r, v, http.MethodGet, http.MethodHead, http.MethodPost) {
+	if !s.only(w, r, http.MethodGet, http.MethodHead, http.MethodPost) {
 		return
 	}
 	if r.Method == http.MethodPost {
@@ -67,7 +66,6 @@ func (s *Site) loginPage(v Visit, next string) LoginPage {
 		HasKey:            st.HasKey,
 		CodeNeeded:        !st.SetUp && !v.Local,
 		Next:              next,
-		Version:           s.opt.Version,
 	}
 }
 

@@ -10,7 +10,7 @@ import (
 // serveLogout answers /logout: GET shows a button, POST ends the session on
 // the server. So a picture with this address logs nobody out.
 func (s *Site) serveLogout(w http.ResponseWriter, r *http.Request, v Visit) {
-	if !s.only(w, r, v, http.MethodGet, http.MethodHead, http.MethodPost) {
+	if !s.only(w, r, http.MethodGet, http.MethodHead, http.MethodPost) {
 		return
 	}
 	if r.Method != http.MethodPost {
@@ -22,11 +22,11 @@ func (s *Site) serveLogout(w http.ResponseWriter, r *http.Request, v Visit) {
 		return
 	}
 	if err := sameSite(r, v.Host); err != nil {
-		s.fail(w, r, v, err)
+		s.fail(w, r, err)
 		return
 	}
 	if err := s.end(r, v); err != nil {
-		s.fail(w, r, v, err)
+		s.fail(w, r, err)
 		return
 	}
 	dropSession(w, v.Secure)
@@ -52,7 +52,6 @@ func (s *Site) end(r *http.Request, v Visit) error {
 type visitor struct {
 	Name, Role string
 	Guest      bool
-	Version    string
 }
 
 func (s *Site) visitor(v Visit) visitor {
@@ -60,5 +59,5 @@ func (s *Site) visitor(v Visit) visitor {
 	if name == "" {
 		name = v.Who.Role.String()
 	}
-	return visitor{Name: name, Role: v.Who.Role.String(), Guest: v.Who.Role == account.Guest, Version: s.opt.Version}
+	return visitor{Name: name, Role: v.Who.Role.String(), Guest: v.Who.Role == account.Guest}
 }

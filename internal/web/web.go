@@ -126,7 +126,7 @@ func New(o Options) (*Site, error) {
 // authorised for the route.
 func (s *Site) ServeHTTP(w http.ResponseWriter, r *http.Request, v Visit) {
 	if v.Req == nil || v.Req.Route == nil {
-		s.fail(w, r, v, account.ErrNotFound)
+		s.fail(w, r, account.ErrNotFound)
 		return
 	}
 	switch v.Req.Route.Answer {
@@ -135,23 +135,23 @@ func (s *Site) ServeHTTP(w http.ResponseWriter, r *http.Request, v Visit) {
 	case comfy.Logout:
 		s.serveLogout(w, r, v)
 	case comfy.HealthPage:
-		s.serveHealth(w, r, v)
+		s.serveHealth(w, r)
 	case comfy.GuestMode:
 		s.serveGuestMode(w, r, v)
 	case comfy.AuthLogin:
 		s.serveKeyPage(w, r, v)
 	case comfy.AuthInject:
-		s.serveInject(w, r, v)
+		s.serveInject(w, r)
 	case comfy.Latch:
 		s.serveLatch(w, r, v)
 	default:
-		s.fail(w, r, v, account.ErrNotFound)
+		s.fail(w, r, account.ErrNotFound)
 	}
 }
 
 // serveHealth answers GET /health, for anybody: 200 or 503.
-func (s *Site) serveHealth(w http.ResponseWriter, r *http.Request, v Visit) {
-	if !s.only(w, r, v, http.MethodGet, http.MethodHead) {
+func (s *Site) serveHealth(w http.ResponseWriter, r *http.Request) {
+	if !s.only(w, r, http.MethodGet, http.MethodHead) {
 		return
 	}
 	state, ok := any(map[string]string{"status": "unreachable"}), false
@@ -168,7 +168,7 @@ func (s *Site) serveHealth(w http.ResponseWriter, r *http.Request, v Visit) {
 // serveGuestMode answers GET /guest_mode as ComfyUI-Login did: is the asking
 // visitor a guest?
 func (s *Site) serveGuestMode(w http.ResponseWriter, r *http.Request, v Visit) {
-	if !s.only(w, r, v, http.MethodGet, http.MethodHead) {
+	if !s.only(w, r, http.MethodGet, http.MethodHead) {
 		return
 	}
 	writeJSON(w, http.StatusOK, map[string]bool{"guestMode": v.Who.Role == account.Guest})
