@@ -51,8 +51,13 @@ let checking = false;
 
 function go(to) {
   leaving = true;
-  // ComfyUI's page would ask whether to leave; its drafts are kept.
-  window.addEventListener('beforeunload', (e) => e.stopImmediatePropagation(), { capture: true });
+  // ComfyUI's page would ask whether to leave; its drafts are kept. Its listener
+  // was there first, and a window's listeners are called in that order.
+  const asking = globalThis.BeforeUnloadEvent?.prototype;
+  if (asking) {
+    asking.preventDefault = () => {};
+    Object.defineProperty(asking, 'returnValue', { get: () => '', set: () => {} });
+  }
   location.assign(to);
 }
 
