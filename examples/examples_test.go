@@ -34,11 +34,7 @@ var ways = []string{"bearer", "basic", "x-api-key", "token", "api_key", "path"}
 func TestClientsSavePicture(t *testing.T) {
 	comfy := startStandin(t)
 	gate := startGate(t, comfy)
-	for _, client := range []struct{ name, command, file string }{
-		{"websocket", python(t, "websocket"), "websocket_client.py"},
-		{"requests", python(t, "requests"), "requests_client.py"},
-		{"node", program("node"), "client.mjs"},
-	} {
+	for _, client := range clients(t) {
 		for _, way := range ways {
 			t.Run(client.name+"/"+way, func(t *testing.T) {
 				if client.command == "" {
@@ -70,10 +66,7 @@ func TestScriptFreesMemory(t *testing.T) {
 
 func TestExamplesSayWhenKeyIsWrong(t *testing.T) {
 	gate := startGate(t, startStandin(t))
-	for _, one := range []struct{ command, file string }{
-		{python(t, "websocket"), "websocket_client.py"}, {python(t, "requests"), "requests_client.py"},
-		{program("node"), "client.mjs"}, {program("bash"), "free_memory.sh"},
-	} {
+	for _, one := range append(clients(t), client{"curl", program("bash"), "free_memory.sh"}) {
 		t.Run(one.file, func(t *testing.T) {
 			if one.command == "" || one.file == "free_memory.sh" && program("curl") == "" {
 				t.Skip("what runs " + one.file + " is not installed")
@@ -250,7 +243,7 @@ func startStandin(t *testing.T) *comfyUI {
 // startGate runs the gate's binary in front of comfy. It is given a socket
 // that is open already, as systemd does it: no port can be taken meanwhile,
 // and whoever connects early waits.
-func startGate(t *testing.T, comfy *comfyUI) (address string) {
+func startGate(t *testing.T, comfy *comfyUI, flags ...string) (address string) {
 	t.Helper()
 	if program("sh") == "" {
 		t.Skip("there is no sh to hand a socket over with")
@@ -271,8 +264,8 @@ func startGate(t *testing.T, comfy *comfyUI) (address string) {
 		t.Fatal(err)
 	}
 	var log bytes.Buffer
-	gate := exec.Command("sh", "-c", `LISTEN_PID=$$ LISTEN_FDS=1 exec "$0" "$@"`, buildGate(t),
-		"--listen", "systemd", "--upstream", comfy.url, "--state", filepath.Join(dir, "state"), "--api-key-file", keyFile)
+	gate := exec.Command("sh", append([]string{"-c", `LISTEN_PID=$$ LISTEN_FDS=1 exec "$0" "$@"`, buildGate(t),
+		"--listen", "systemd", "--upstream", comfy.url, "--state", filepath.Join(dir, "state"), "--api-key-file", keyFile}, flags...)...)
 	gate.ExtraFiles, gate.Stderr = []*os.File{socket}, &log
 	if err := gate.Start(); err != nil {
 		t.Fatal(err)
@@ -288,6 +281,19 @@ func startGate(t *testing.T, comfy *comfyUI) (address string) {
 	awaitComfyUI(t, address)
 	return address
 }
+
+// clients are the examples that save a picture, with what runs them; "" where
+// that is not installed.
+func clients(t *testing.T) []client {
+	t.Helper()
+	return []client{
+		{"websocket", python(t, "websocket"), "websocket_client.py"},
+		{"requests", python(t, "requests"), "requests_client.py"},
+		{"node", program("node"), "client.mjs"},
+	}
+}
+
+type client struct{ name, command, file string }
 
 // awaitComfyUI waits until the gate has found ComfyUI.
 func awaitComfyUI(t *testing.T, gate string) {
