@@ -32,65 +32,74 @@ func (s *Server) postPrompt(w http.ResponseWriter, r *http.Request, _ []string) 
 		crash(w)
 		return
 	}
-	num, ok := s.priority(body)
+	num, ok := s.priority(body) // counts even for what is refused below
 	if !ok || isString {
 		crash(w)
 		return
 	}
-	raw, there := body.get("prompt")
-	if !there {
-		answer(w, http.StatusBadRequest, refusal("no_prompt", "No prompt provided", "No prompt provided", obj(), obj()))
+	it, refused, ok := s.newItem(body)
+	switch {
+	case !ok:
+		crash(w)
+		return
+	case it == nil:
+		s.logLine("invalid prompt: " + repr(refused.object("error")))
+		answer(w, http.StatusBadRequest, refused)
 		return
 	}
-	prompt, ok := raw.(*object)
-	if !ok {
+	it.number = num
+	s.queue.put(it)
+	s.logLine("got prompt")
+	answer(w, http.StatusOK, obj("prompt_id", it.id, "number", num, "node_errors", it.nodeErrors))
+}
+
+// newItem makes a queue item of a request. Without one there is a refusal, or not ok: a crash.
+func (s *Server) newItem(body *object) (it *item, refused *object, ok bool) {
+	raw, there := body.get("prompt")
+	if !there {
+		return nil, refusal("no_prompt", "No prompt provided", "No prompt provided"), true
+	}
+	prompt, isObject := raw.(*object)
+	if !isObject {
 		if l, isList := raw.([]any); !isList || len(l) > 0 || s.profile.modern {
-			crash(w)
-			return
+			return nil, nil, false
 		}
 		prompt = obj()
 	}
 	id, ok := s.promptID(body)
 	if !ok {
-		answer(w, http.StatusBadRequest, refusal("invalid_prompt_id", "prompt_id must be a valid UUID",
-			"prompt_id must be a UUID string in canonical lowercase hyphenated form; omit it to let the server generate one", obj(), obj()))
-		return
+		return nil, refusal("invalid_prompt_id", "prompt_id must be a valid UUID",
+			"prompt_id must be a UUID string in canonical lowercase hyphenated form; omit it to let the server generate one"), true
 	}
 	targets, ok := partialTargets(body)
 	if !ok {
-		crash(w)
-		return
+		return nil, nil, false
 	}
 	checked, crashed := s.validate(prompt, targets)
-	switch {
-	case crashed:
-		crash(w)
-		return
-	case checked.err != nil:
-		s.logLine("invalid prompt: " + repr(checked.err))
-		answer(w, http.StatusBadRequest, obj("error", checked.err, "node_errors", checked.nodeErrors))
-		return
+	if crashed {
+		return nil, nil, false
+	}
+	if checked.err != nil {
+		return nil, obj("error", checked.err, "node_errors", checked.nodeErrors), true
 	}
 	extra, c, ok := extraData(body)
 	if !ok {
-		crash(w)
-		return
+		return nil, nil, false
 	}
-	it := &item{number: num, id: id, prompt: prompt, extra: extra, outputs: checked.outputs, client: c, created: time.Now().UnixMilli(), graph: checked.graph}
+	it = &item{id: id, prompt: prompt, extra: extra, outputs: checked.outputs, client: c, created: time.Now().UnixMilli(),
+		graph: checked.graph, nodeErrors: checked.nodeErrors}
 	if s.profile.modern {
 		for _, k := range secretKeys {
 			extra.del(k)
 		}
 		extra.set("create_time", it.created)
 	}
-	s.queue.put(it)
-	s.logLine("got prompt")
-	answer(w, http.StatusOK, obj("prompt_id", id, "number", num, "node_errors", checked.nodeErrors))
+	return it, nil, true
 }
 
-// refusal is the body of a refused prompt.
-func refusal(kind, message, details string, extra, nodeErrors *object) *object {
-	return obj("error", promptError(kind, message, details, extra), "node_errors", nodeErrors)
+// refusal is the body of a prompt refused before its nodes were looked at.
+func refusal(kind, message, details string) *object {
+	return obj("error", promptError(kind, message, details, obj()), "node_errors", obj())
 }
 
 func promptError(kind, message, details string, extra *object) *object {

@@ -11,16 +11,17 @@ const maxHistory = 10000
 
 // item is a prompt on its way through the queue.
 type item struct {
-	number   number // priority: the lowest runs first, equal ones by id
-	id       string
-	prompt   *object
-	extra    *object // extra_data
-	outputs  []string
-	client   client
-	created  int64 // milliseconds
-	graph    graph
-	entry    *object // its entry in the history, once it has run
-	finished outcome
+	number     number // priority: the lowest runs first, equal ones by id
+	id         string
+	prompt     *object
+	extra      *object // extra_data
+	outputs    []string
+	client     client
+	created    int64 // milliseconds
+	graph      graph
+	nodeErrors *object // of outputs that will not run
+	entry      *object // its entry in the history, once it has run
+	finished   outcome
 }
 
 // tuple is the shape of an item in /queue and /history.

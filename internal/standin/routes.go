@@ -9,8 +9,6 @@ func (s *Server) addRoutes() {
 		s.router.handle(method, pattern, h)
 		s.router.handle(method, "/api"+pattern, h)
 	}
-	once := s.router.handle
-
 	both("GET", "/", s.getIndex)
 	both("GET", "/ws", s.getWS)
 	both("GET", "/prompt", s.getPrompt)
@@ -39,7 +37,12 @@ func (s *Server) addRoutes() {
 	both("POST", "/userdata/{file}", s.postUserdata)
 	both("DELETE", "/userdata/{file}", s.deleteUserdata)
 	both("POST", "/userdata/{file}/move/{dest}", s.moveUserdata)
+	s.addInfoRoutes(both)
+}
 
+// addInfoRoutes registers what tells about the server itself.
+func (s *Server) addInfoRoutes(both func(method, pattern string, h handler)) {
+	once := s.router.handle
 	both("GET", "/object_info", s.getObjectInfo)
 	both("GET", "/object_info/{class}", s.getObjectInfoOf)
 	both("GET", "/system_stats", s.getSystemStats)
