@@ -112,6 +112,26 @@ func (g *gate) tell(ctx context.Context) error {
 	}
 }
 
+// task is something that goes on in the background and ends with an error.
+type task struct {
+	done chan struct{}
+	err  error
+}
+
+func begin(f func() error) *task {
+	t := &task{done: make(chan struct{})}
+	go func() {
+		defer close(t.done)
+		t.err = f()
+	}()
+	return t
+}
+
+func (t *task) wait() error {
+	<-t.done
+	return t.err
+}
+
 // group waits for background work.
 type group struct{ wg sync.WaitGroup }
 

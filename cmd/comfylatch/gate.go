@@ -163,46 +163,42 @@ func (g *gate) run(ctx context.Context, env Env, b behind) error {
 	g.console.greet(g.cfg)
 	work, stopWork := context.WithCancel(context.WithoutCancel(ctx))
 	var workers group
-	for _, run := range []func(context.Context) error{g.login.Run, g.sessions.Run, g.throttle.Run, g.audit.Run} {
+	for _, run := range []func(context.Context) error{g.login.Run, g.sessions.Run, g.throttle.Run, g.audit.Run, g.tell} {
 		workers.start(func() error { return run(work) })
 	}
 	workers.start(func() error { g.upstream.Run(work); return nil })
-	workers.start(func() error { return g.tell(work) })
 	defer workers.wait()
 	defer stopWork()
 
 	serving, stopServing := context.WithCancel(ctx)
 	defer stopServing()
-	served := make(chan error, 1)
-	go func() { served <- g.server.Serve(serving, g.listeners) }()
-	if b.child == nil {
-		go g.greetComfyUI(work)
+	served := begin(func() error { return g.server.Serve(serving, g.listeners) })
+	status := 0
+	comfy := begin(func() (err error) {
+		if b.child == nil {
+			return g.greetComfyUI(work)
+		}
+		status, err = b.child.Run(work)
+		return err
+	})
+	sig := os.Interrupt
+	select {
+	case <-ctx.Done():
+	case sig = <-env.Signals:
+		g.log.Info("ending", "signal", sig.String())
+	case <-served.done:
+	case <-comfy.done:
 	}
-	status, childEnded := 0, make(chan error, 1)
-	if b.child != nil {
-		go func() {
-			var err error
-			status, err = b.child.Run(work)
-			childEnded <- err
-		}()
-	}
-	err := g.wait(ctx, env, b, served, childEnded)
 	stopServing()
+	if b.child != nil {
+		b.child.Signal(sig)
+	}
 	g.endSockets()
-	if b.child != nil && err != errChildEnded { // it was told to end: its status is ours
-		if e := <-childEnded; err == nil {
-			err = e
-		}
+	err := served.wait()
+	if b.child == nil {
+		stopWork()
 	}
-	if err != errServed {
-		if e := <-served; err == nil {
-			err = e
-		}
-	}
-	if err == errChildEnded || err == errServed {
-		err = nil
-	}
-	if err == nil && status != 0 {
+	if err = errors.Join(comfy.wait(), err); err == nil && status != 0 {
 		return statusError(status)
 	}
 	return err
@@ -216,53 +212,19 @@ func (g *gate) endSockets() {
 	g.proxy.Shutdown(ctx)
 }
 
-var errChildEnded, errServed = errors.New("the command has ended"), errors.New("the server has ended")
-
-// wait returns when something ends the gate: nil for a signal or ctx.
-func (g *gate) wait(ctx context.Context, env Env, b behind, served, childEnded chan error) error {
-	select {
-	case <-ctx.Done():
-	case sig := <-env.Signals:
-		g.log.Info("ending", "signal", sig.String())
-		if b.child != nil {
-			b.child.Signal(sig)
-		}
-		return nil
-	case err := <-served:
-		if b.child != nil {
-			b.child.Signal(os.Interrupt)
-		}
-		if err != nil {
-			g.log.Error("the server ended", "err", err)
-			served <- err
-			return nil
-		}
-		return errServed
-	case err := <-childEnded:
-		if err != nil {
-			return errors.Join(errChildEnded, err)
-		}
-		return errChildEnded
-	}
-	if b.child != nil {
-		b.child.Signal(os.Interrupt)
-	}
-	return nil
-}
-
-// greetComfyUI says once what the gate stands in front of.
-func (g *gate) greetComfyUI(ctx context.Context) {
+// greetComfyUI says once what the gate stands in front of. It returns an error
+// when that is certainly no ComfyUI, and otherwise only when ctx ends.
+func (g *gate) greetComfyUI(ctx context.Context) error {
 	ask, cancel := context.WithTimeout(ctx, 5*time.Second)
 	defer cancel()
-	err := g.upstream.Identify(ask)
-	switch {
-	case err == nil:
-		g.log.Info("ComfyUI is there", "version", g.upstream.Version(), "url", g.upstream.URL())
-	case errors.Is(err, upstream.ErrUnavailable):
+	switch err := g.upstream.Identify(ask); {
+	case errors.Is(err, upstream.ErrNotComfyUI):
+		return fmt.Errorf("%w; say where ComfyUI is with --upstream", err)
+	case err != nil && ctx.Err() == nil:
 		g.log.Warn("ComfyUI does not answer yet: start it, or say where it is with --upstream", "url", g.upstream.URL())
-	case ctx.Err() == nil:
-		g.log.Error("what answers there is not a ComfyUI: say where it is with --upstream", "url", g.upstream.URL(), "err", err)
 	}
+	<-ctx.Done()
+	return nil
 }
 
 func (g *gate) close() {

@@ -81,7 +81,7 @@ var Table = []Route{
 	{Methods: "GET", Pattern: "/models", Least: Users, Touches: "kinds of models"},
 	{Methods: "GET", Pattern: "/models/{folder}", Least: Users, Touches: "names of models"},
 	{Methods: "GET", Pattern: "/view_metadata/{folder}", Least: Users, Touches: "a model's metadata"},
-	{Methods: "GET", Pattern: "/experiment/models", Least: Users, Touches: "kinds of models and their folders"},
+	{Methods: "GET", Pattern: "/experiment/models", Least: Guests, Answer: Blank, Touches: "kinds of models and their folders"},
 	{Methods: "GET", Pattern: "/experiment/models/{folder}", Least: Users, Touches: "models with size and time"},
 	{Methods: "GET", Pattern: "/experiment/models/preview/{folder}/{index}/{filename...}", Least: Users, Touches: "a model's preview picture", Stops: "CVE-2026-56671"},
 

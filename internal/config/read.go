@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"time"
 
 	"comfylatch/internal/account"
@@ -136,8 +137,8 @@ func (c *Config) readFile(path string, explicit bool) error {
 		return nil
 	}
 	data, err := os.ReadFile(path)
-	if errors.Is(err, os.ErrNotExist) && !explicit {
-		return nil
+	if !explicit && (errors.Is(err, os.ErrNotExist) || errors.Is(err, syscall.ENOTDIR)) {
+		return nil // making the folder will say what is wrong with it
 	}
 	if err != nil {
 		return fmt.Errorf("read the configuration: %w", err)

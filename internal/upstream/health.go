@@ -26,6 +26,8 @@ func notComfyUI(what string, status int) error {
 		why = what + " gave something else than ComfyUI's answer"
 	case status >= 300 && status < 400:
 		why += ": it leads elsewhere; give the address that it leads to"
+	case status >= 500: // a proxy in between that waits for ComfyUI, perhaps
+		return fmt.Errorf("%w: %s", ErrUnavailable, why)
 	}
 	return fmt.Errorf("%w: %s", ErrNotComfyUI, why)
 }
