@@ -57,8 +57,13 @@ const appPolicy = "default-src 'self'; script-src 'self' 'unsafe-inline' 'unsafe
 // are shown, but run nothing (ComfyUI CVE-2024-10099, CVE-2026-56670).
 const filePolicy = "sandbox; default-src 'none'; style-src 'unsafe-inline'; img-src 'self' data:; media-src 'self' data:; frame-ancestors 'self'"
 
-func secureHeaders(h http.Header, x *exchange) {
+func secureHeaders(h http.Header, x *exchange, status int) {
 	h.Set("X-Content-Type-Options", "nosniff")
+	if status == http.StatusNotFound && x.req != nil && strings.HasSuffix(x.req.Path(), ".css") {
+		// ComfyUI's page asks for two user.css that are seldom there. To the 404
+		// of another kind a browser would add that nosniff forbids its use.
+		h.Set("Content-Type", "text/css; charset=utf-8")
+	}
 	if x.peer.secure {
 		h.Set("Strict-Transport-Security", "max-age=31536000")
 	}

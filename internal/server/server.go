@@ -89,7 +89,7 @@ func (x *exchange) visit() web.Visit {
 func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	x := &exchange{id: fmt.Sprintf("%s-%x", s.boot, s.requests.Add(1)), peer: s.findPeer(r)}
 	rec := &recorder{ResponseWriter: w, started: time.Now()}
-	rec.secure = func(h http.Header) { secureHeaders(h, x) }
+	rec.secure = func(h http.Header) { secureHeaders(h, x, rec.status) }
 	defer s.logRequest(rec, r, x)
 	defer s.recoverPanic(rec, r, x)
 	s.handle(rec, r, x)
