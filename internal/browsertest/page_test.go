@@ -79,17 +79,24 @@ func newTab(t *testing.T, parent context.Context, s size, options ...cd.ContextO
 func (p *tab) hear(event any) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	complain := func(format string, a ...any) {
+		line := tidy(fmt.Sprintf(format, a...))
+		// Chromium asks for it once in a while, whatever the page says.
+		if !strings.Contains(line, "/favicon.ico") {
+			p.errors = append(p.errors, line)
+		}
+	}
 	switch e := event.(type) {
 	case *network.EventRequestWillBeSent:
 		p.requests[e.RequestID] = e.Request
 		p.sent = append(p.sent, e.Request.Method+" "+tidy(e.Request.URL))
 	case *network.EventResponseReceived:
 		if r := p.requests[e.RequestID]; e.Response.Status >= 400 && r != nil {
-			p.errors = append(p.errors, fmt.Sprintf("%d %s %s", e.Response.Status, r.Method, tidy(r.URL)))
+			complain("%d %s %s", e.Response.Status, r.Method, r.URL)
 		}
 	case *network.EventLoadingFailed:
 		if r := p.requests[e.RequestID]; r != nil && !e.Canceled {
-			p.errors = append(p.errors, fmt.Sprintf("%s %s %s", e.ErrorText, r.Method, tidy(r.URL)))
+			complain("%s %s %s", e.ErrorText, r.Method, r.URL)
 		}
 	case *runtime.EventExceptionThrown:
 		d := e.ExceptionDetails
@@ -97,18 +104,18 @@ func (p *tab) hear(event any) {
 		if d.Exception != nil {
 			text += " " + d.Exception.Description
 		}
-		p.errors = append(p.errors, "exception: "+tidy(text))
+		complain("exception: %s", text)
 	case *runtime.EventConsoleAPICalled:
 		if e.Type == "error" || e.Type == "assert" {
-			p.errors = append(p.errors, "console: "+tidy(consoleText(e)))
+			complain("console: %s", consoleText(e))
 		}
 	case *log.EventEntryAdded:
 		if e.Entry.Level == "error" {
-			p.errors = append(p.errors, "browser: "+tidy(e.Entry.Text)+" "+tidy(e.Entry.URL))
+			complain("browser: %s %s", e.Entry.Text, e.Entry.URL)
 		}
 	case *page.EventJavascriptDialogOpening:
 		p.dialogs++
-		p.errors = append(p.errors, fmt.Sprintf("dialog: %s %s", e.Type, e.Message))
+		complain("dialog: %s %s", e.Type, e.Message)
 		go cd.Call(p.ctx, page.HandleJavaScriptDialog, page.HandleJavaScriptDialogParams{Accept: true})
 	}
 }
