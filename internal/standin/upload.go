@@ -46,10 +46,10 @@ func (s *Server) upload(w http.ResponseWriter, r *http.Request, save func(u uplo
 	case err != nil:
 		bodyError(w, err)
 		return
-	case u.isText:
+	case u.isText || u.file != "" && u.name == "":
 		crash(w)
 		return
-	case u.file == "" || u.name == "":
+	case u.file == "":
 		empty(w, http.StatusBadRequest)
 		return
 	}
@@ -65,7 +65,11 @@ func (s *Server) upload(w http.ResponseWriter, r *http.Request, save func(u uplo
 	if sub == "" {
 		sub = "."
 	}
-	if !inside(sub) || strings.HasPrefix(u.name, "/") || !inside(path.Join(sub, u.name)) {
+	if strings.ContainsRune(sub+u.name, 0) {
+		crash(w)
+		return
+	}
+	if !inside(sub) || !inside(path.Join(sub, u.name)) {
 		empty(w, http.StatusBadRequest)
 		return
 	}
@@ -121,7 +125,8 @@ func (s *Server) readForm(r *http.Request) (u upload, err error) {
 	u.fields = map[string]string{}
 	mr, err := r.MultipartReader()
 	if err != nil {
-		_, err = io.Copy(io.Discard, r.Body)
+		err = r.ParseForm() // not multipart: at most a text where the picture should be
+		u.isText = r.PostForm.Has("image")
 		return u, err
 	}
 	for {
@@ -163,9 +168,10 @@ func (s *Server) readPart(u *upload, part *multipart.Part) error {
 
 func (s *Server) spool(u *upload, part *multipart.Part) error {
 	u.file = "temp/" + uploadPrefix + newHex()
-	// Not part.FileName, which drops folders: aiohttp keeps them and ComfyUI joins them.
+	// Not part.FileName, which drops folders: aiohttp keeps them, but for slashes in front and
+	// backslashes anywhere, and ComfyUI joins them.
 	_, params, _ := mime.ParseMediaType(part.Header.Get("Content-Disposition"))
-	u.name = params["filename"]
+	u.name = strings.TrimLeft(strings.ReplaceAll(params["filename"], `\`, ""), "/")
 	f, err := s.root.Create(u.file)
 	if err != nil {
 		return err
