@@ -24,10 +24,9 @@ func (s *Service) Token(ctx context.Context, value string, c Client) (account.Pr
 	if value == "" {
 		return account.Principal{}, account.ErrBadCredentials
 	}
-	blocked := s.wrong.Check(c.Address)
 	st := s.look(ctx)
 	if !s.opt.APIKey.Empty() && s.opt.APIKey.Equal(value) {
-		if blocked != nil && !c.Local {
+		if blocked := s.wrong.Check(c.Address); blocked != nil && !c.Local {
 			return account.Principal{}, blocked
 		}
 		return account.Principal{Role: account.Owner, Name: keyName, Method: account.ByKey}, nil

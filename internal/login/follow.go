@@ -41,8 +41,7 @@ func (st state) legacy() string {
 // sighting is what was last seen of the files, to notice a change cheaply.
 type sighting struct {
 	password fs.FileInfo // nil: not there
-	at       time.Time
-	settled  bool // the state follows from it; otherwise it is read again
+	settled  bool        // the state follows from it; otherwise it is read again
 	damaged  time.Time
 }
 

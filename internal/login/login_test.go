@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"io"
-	"io/fs"
 	"log/slog"
 	"net/netip"
 	"os"
@@ -264,55 +263,6 @@ func TestTheConsoleTokenTakesTheStoreAndTheKeyFile(t *testing.T) {
 	}
 }
 
-func TestBadInputIsRefusedAndCostsNothing(t *testing.T) {
-	h, _ := setUp(t)
-	before := login.Hashed(h.Service)
-	for _, c := range []struct{ what, name, password, field string }{
-		{"an empty password", "Ada", "", "password"},
-		{"a password of 1,001 bytes", "Ada", strings.Repeat("x", 1001), "password"},
-		{"T36 a password of 5,000 bytes", "Ada", strings.Repeat("x", 5000), "password"},
-	} {
-		_, _, err := h.LogIn(t.Context(), c.name, c.password, there)
-		wantInputError(t, c.what, err, c.field)
-	}
-	if got := login.Hashed(h.Service) - before; got != 0 {
-		t.Errorf("%d hashes were computed", got)
-	}
-	for _, name := range []string{strings.Repeat("x", 1<<20), "\xff", "a\x00b", "<img>"} {
-		_, _, err := h.LogIn(t.Context(), name, password, login.Client{Address: netip.MustParseAddr("198.51.100.9")})
-		wantErr(t, "an odd name", err, account.ErrBadCredentials)
-	}
-
-	fresh := enter(t, t.TempDir())
-	for _, c := range []struct{ what, name, password, field string }{
-		{"no name", "", password, "username"},
-		{"a name with a line break", "a\nb", password, "username"},
-		{"a name that is not text", "\xff", password, "username"},
-		{"no password", "Ada", "", "password"},
-		{"a password that is not text", "Ada", "\xff\xfe", "password"},
-		{"T36 a password of 5,000 bytes", "Ada", strings.Repeat("x", 5000), "password"},
-	} {
-		_, _, err := fresh.SetUp(t.Context(), c.name, c.password, "", here)
-		wantInputError(t, c.what, err, c.field)
-	}
-	if _, err := os.Stat(fresh.path()); !errors.Is(err, fs.ErrNotExist) {
-		t.Errorf("PASSWORD was written: %v", err)
-	}
-}
-
-func TestCheckPasswordAsksAgain(t *testing.T) {
-	h, cookie := setUp(t)
-	p, err := h.Find(t.Context(), cookie)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := h.CheckPassword(t.Context(), p, password, there); err != nil {
-		t.Errorf("the right one: %v", err)
-	}
-	wantErr(t, "a wrong one", h.CheckPassword(t.Context(), p, "x", there), account.ErrBadCredentials)
-	wantErr(t, "a guest's", h.CheckPassword(t.Context(), account.Principal{Role: account.Guest}, password, there), account.ErrBadCredentials)
-}
-
 func TestLogOut(t *testing.T) {
 	h, cookie := setUp(t)
 	p, err := h.Find(t.Context(), cookie)
@@ -342,62 +292,6 @@ func TestLogOut(t *testing.T) {
 	}
 }
 
-func TestGuests(t *testing.T) {
-	h, owner := setUp(t)
-	h.run(t)
-	_, _, err := h.Guest(t.Context(), there)
-	wantErr(t, "without guest mode", err, account.ErrGuestsOff)
-
-	file := filepath.Join(h.dir, "GUEST_MODE")
-	if err := os.WriteFile(file, nil, 0o600); err != nil {
-		t.Fatal(err)
-	}
-	soon(t, "guest mode on", func() bool { return h.Status().Guests })
-	cookie, p, err := h.Guest(t.Context(), there)
-	if err != nil || p.Role != account.Guest || p.UserID != "" {
-		t.Fatalf("%+v, %v", p, err)
-	}
-	_, q, err := h.Guest(t.Context(), there)
-	if err != nil || p.ID() == q.ID() {
-		t.Errorf("two guests are one: %q and %q, %v", p.ID(), q.ID(), err)
-	}
-	ended, release := h.sessions.Watch(p)
-	defer release()
-	if err := os.Remove(file); err != nil {
-		t.Fatal(err)
-	}
-	<-ended
-	h.wantOut(t, "the guest", cookie.Reveal())
-	h.wantIn(t, "the owner", owner)
-	_, _, err = h.Guest(t.Context(), there)
-	wantErr(t, "after guest mode", err, account.ErrGuestsOff)
-}
-
-func TestGuestsOfBeforeARestart(t *testing.T) {
-	on := func(o *login.Options) { o.Guest = true }
-	h, _ := setUp(t, on)
-	cookie, _, err := h.Guest(t.Context(), there)
-	if err != nil {
-		t.Fatal(err)
-	}
-	enter(t, h.dir, on).wantIn(t, "guest mode still on", cookie.Reveal())
-	enter(t, h.dir).wantOut(t, "guest mode off", cookie.Reveal())
-	enter(t, h.dir, on).wantOut(t, "guest mode on again", cookie.Reveal())
-}
-
-func TestAFloodOfGuestsIsSlowedDown(t *testing.T) {
-	h, _ := setUp(t, func(o *login.Options) { o.Guest = true })
-	for n := 0; ; n++ {
-		_, _, err := h.Guest(t.Context(), there)
-		if errors.As(err, new(*account.ThrottledError)) && n > 10 {
-			return
-		}
-		if err != nil || n > 1000 {
-			t.Fatalf("guest %d: %v", n, err)
-		}
-	}
-}
-
 // readAll gives the bytes of all files in a folder.
 func readAll(t *testing.T, dir string) string {
 	t.Helper()
@@ -414,38 +308,4 @@ func readAll(t *testing.T, dir string) string {
 		all.Write(text)
 	}
 	return all.String()
-}
-
-var fuzzed struct {
-	once sync.Once
-	h    *house
-}
-
-// fuzzHouse is one house for all inputs of a fuzz target: it is never changed.
-func fuzzHouse(t *testing.T) *house {
-	t.Helper()
-	fuzzed.once.Do(func() {
-		dir, err := os.MkdirTemp("", "fuzz")
-		if err != nil {
-			t.Fatal(err)
-		}
-		db, err := store.Open(context.Background(), filepath.Join(dir, store.FileName))
-		if err != nil {
-			t.Fatal(err)
-		}
-		limiter, err := throttle.New(context.Background(), db)
-		if err != nil {
-			t.Fatal(err)
-		}
-		log := slog.New(slog.DiscardHandler)
-		h := &house{dir: dir, db: db, sessions: session.New(db, session.Config{}), audit: audit.New(db, log)}
-		h.Service, err = login.New(context.Background(), login.Options{
-			StateDir: dir, APIKey: account.RandomSecret(""), Store: db, Sessions: h.sessions, Throttle: limiter, Audit: h.audit, Log: log,
-		})
-		if err != nil {
-			t.Fatal(err)
-		}
-		fuzzed.h = h
-	})
-	return fuzzed.h
 }
