@@ -40,7 +40,7 @@ Every address of ComfyUI, and the least role that may use it. This page is writt
 | user | a token with ` + "`--role user`" + `, and everybody below |
 | admin | the owner, the fixed API key, and tokens with ` + "`--role admin`" + ` |
 
-An address that is not here is for administrators: custom nodes bring what they like. No ending or beginning of a path makes an exception.
+An address that is not here is for administrators: custom nodes bring what they like. No ending or beginning of a path makes an exception. A CVE behind a line is a hole that its rule closes.
 `)
 	for _, part := range []struct {
 		least comfy.Access
