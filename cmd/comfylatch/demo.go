@@ -30,6 +30,7 @@ func runDemo(ctx context.Context, env Env) (err error) {
 	if err != nil {
 		return err
 	}
+	cfg.GuestNodes = append(cfg.GuestNodes, "LatchSlowImage") // the stand-in's own
 	if cfg.FrontEndRoot == "" {
 		cfg.FrontEndRoot = standin.FindFrontEnd()
 	}

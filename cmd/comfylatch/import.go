@@ -12,6 +12,7 @@ import (
 	"comfylatch/internal/config"
 	"comfylatch/internal/login"
 	"comfylatch/internal/session"
+	"comfylatch/internal/store"
 	"comfylatch/internal/throttle"
 )
 
@@ -47,6 +48,11 @@ func runImport(ctx context.Context, env Env) error {
 		return err
 	}
 	defer db.Close()
+	unlock, err := store.Lock(cfg.State) // a running gate has taken it over already
+	if err != nil {
+		return err
+	}
+	defer unlock()
 	log := newLogger(env, cfg)
 	limiter, err := throttle.New(ctx, db)
 	if err != nil {

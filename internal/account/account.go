@@ -179,37 +179,37 @@ const (
 
 // CheckName refuses names that cannot be told apart or shown safely: empty,
 // longer than MaxName characters, not UTF-8, or with control, format or
-// separator characters other than a single inner space. The error is a
-// sentence for the person who typed it.
+// separator characters other than a single inner space. The error is an
+// *InputError.
 func CheckName(name string) error {
 	switch {
 	case !utf8.ValidString(name):
-		return errors.New("The name is not valid text.")
+		return &InputError{Field: "username", Sentence: "The name is not valid text."}
 	case strings.TrimSpace(name) == "":
-		return errors.New("Please enter a name.")
+		return &InputError{Field: "username", Sentence: "Please enter a name."}
 	case utf8.RuneCountInString(name) > MaxName:
-		return fmt.Errorf("The name is too long: at most %d characters.", MaxName)
+		return &InputError{Field: "username", Sentence: fmt.Sprintf("The name is too long: at most %d characters.", MaxName)}
 	case strings.TrimSpace(name) != name || strings.Contains(name, "  "):
-		return errors.New("The name may not begin or end with a space, or have two in a row.")
+		return &InputError{Field: "username", Sentence: "The name may not begin or end with a space, or have two in a row."}
 	}
 	for _, r := range name {
 		if !unicode.IsPrint(r) { // also refuses right-to-left marks and zero-width characters
-			return errors.New("The name has a character that cannot be shown.")
+			return &InputError{Field: "username", Sentence: "The name has a character that cannot be shown."}
 		}
 	}
 	return nil
 }
 
 // CheckNewPassword refuses only what cannot work: first-time set-up accepts any
-// password, as ComfyUI-Login did. The error is a sentence for the person.
+// password, as ComfyUI-Login did. The error is an *InputError.
 func CheckNewPassword(password string) error {
 	switch {
 	case password == "":
-		return errors.New("Please enter a password.")
+		return &InputError{Field: "password", Sentence: "Please enter a password."}
 	case len(password) > MaxPassword:
-		return fmt.Errorf("The password is too long: at most %d bytes.", MaxPassword)
+		return &InputError{Field: "password", Sentence: fmt.Sprintf("The password is too long: at most %d bytes.", MaxPassword)}
 	case !utf8.ValidString(password):
-		return errors.New("The password is not valid text.")
+		return &InputError{Field: "password", Sentence: "The password is not valid text."}
 	}
 	return nil
 }

@@ -37,6 +37,8 @@ type Config struct {
 	FreeMemory     bool           // free ComfyUI's memory when the last person leaves
 	TrustedProxies []netip.Prefix // peers whose X-Forwarded-* count
 	Hosts          []string       // host names that are served; all when empty
+	GuestNodes     []string       // node classes that guests may run besides ComfyUI's own
+	DenyNodes      []string       // node classes that only administrators may run
 	LogFormat      string         // "text" or "json"
 	LogDebug       bool           // a line for every request, with its headers' names
 	FrontEndRoot   string         // demo: folder of the real frontend

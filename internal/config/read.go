@@ -46,6 +46,8 @@ type file struct {
 	FreeMemory   *bool     `toml:"free_memory"`
 	TrustedProxy []string  `toml:"trusted_proxy"`
 	Hosts        []string  `toml:"hosts"`
+	GuestNodes   []string  `toml:"guest_nodes"`
+	DenyNodes    []string  `toml:"deny_nodes"`
 	Log          *string   `toml:"log"`
 	LogDebug     *bool     `toml:"log_debug"`
 	SessionIdle  *duration `toml:"session_idle"`
@@ -184,6 +186,7 @@ func (c *Config) merge(f file) error {
 	if f.Listen != nil {
 		c.Listen = f.Listen
 	}
+	c.GuestNodes, c.DenyNodes = f.GuestNodes, f.DenyNodes
 	set(&c.Upstream, f.Upstream)
 	set(&c.ComfyUI, f.ComfyUI)
 	set(&c.State, f.State)

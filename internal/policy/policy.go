@@ -30,10 +30,15 @@ func Decide(who account.Principal, req *comfy.Request) Decision {
 	if req.Route.Answer == comfy.Closed {
 		return refusal(who)
 	}
-	if who.Role >= least(req.Least()) {
+	if May(who, req.Least()) {
 		return Allow
 	}
 	return refusal(who)
+}
+
+// May tells whether who has the access that something asks for.
+func May(who account.Principal, access comfy.Access) bool {
+	return who.Role >= least(access)
 }
 
 func refusal(who account.Principal) Decision {

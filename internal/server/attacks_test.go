@@ -475,6 +475,9 @@ func TestPromptsOfGuests(t *testing.T) {
 		{"T9 backslash", `{"prompt":` + graph(`..\x`, "a") + `}`, 400},
 		{"T9 another's output", `{"prompt":` + graph("x.png [output]", "a") + `}`, 403},
 		{"T40 the password", `{"prompt":{"1":{"class_type":"LoadImageIncognito","inputs":{"image":"../login/PASSWORD"}}}}`, 400},
+		{"T5 pickles", `{"prompt":{"1":{"class_type":"LoadTrainingDataset","inputs":{"folder_name":"x"}}}}`, 403},
+		{"a class that is not there", `{"prompt":{"1":{"class_type":"NoSuchNode","inputs":{}}}}`, 403},
+		{"no class", `{"prompt":{"1":{"inputs":{}}}}`, 403},
 		{"saving elsewhere", `{"prompt":` + graph("a.png", "../../x") + `}`, 400},
 		{"a key twice", `{"prompt":{},"prompt":{}}`, 400},
 		{"not JSON", `prompt`, 400},
@@ -505,6 +508,7 @@ func TestPromptsOfGuests(t *testing.T) {
 		h := *h
 		h.t = t
 		slow := `{"1":{"class_type":"EmptyImage","inputs":{"width":8,"height":8,"batch_size":1,"color":5}},"3":{"class_type":"LatchSlowImage","inputs":{"image":["1",0],"steps":200,"step_ms":50}},"2":{"class_type":"PreviewImage","inputs":{"images":["3",0]}}}`
+		h.eventually("the guest's own prompt has ended", func() bool { return strings.Contains(h.get("/history", cookie).body, "x_00001_.png") })
 		h.wantStatus(h.do("POST", "/prompt", `{"prompt":`+slow+`,"prompt_id":"11111111-1111-4111-8111-111111111111"}`, bearer), 200)
 		h.eventually("the owner's prompt runs", func() bool { return strings.Contains(h.get("/queue", bearer).body, "1111") })
 		if q := h.get("/queue", cookie).body; strings.Contains(q, "1111") {

@@ -1,15 +1,18 @@
 package server
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"net/http"
+	"slices"
 
 	"comfylatch/internal/account"
 	"comfylatch/internal/comfy"
 	"comfylatch/internal/isolate"
+	"comfylatch/internal/policy"
 )
 
 // Bytes of a prompt, which is held in memory to be checked. Workflows that
@@ -37,7 +40,7 @@ func (s *Server) prompt(w http.ResponseWriter, r *http.Request, x *exchange) {
 	}
 	p, err := comfy.ParsePrompt(body)
 	if err == nil {
-		err = s.checkPrompt(p, x.who)
+		err = s.checkPrompt(r.Context(), p, x.who)
 	}
 	var bad *comfy.PromptError
 	if errors.As(err, &bad) {
@@ -75,7 +78,7 @@ func forbidden(details string) error {
 
 // checkPrompt refuses what a role may not do with a prompt, and takes out what
 // it may not say.
-func (s *Server) checkPrompt(p *comfy.PromptBody, who account.Principal) error {
+func (s *Server) checkPrompt(ctx context.Context, p *comfy.PromptBody, who account.Principal) error {
 	admin := who.Role >= account.Admin
 	if err := p.CheckFiles(!admin); err != nil {
 		return err
@@ -88,6 +91,9 @@ func (s *Server) checkPrompt(p *comfy.PromptBody, who account.Principal) error {
 	if admin {
 		return nil
 	}
+	if err := s.checkNodes(ctx, p, who); err != nil {
+		return err
+	}
 	p.DropFingerprints()
 	p.Drop("number") // nobody jumps the queue but administrators
 	p.Drop("front")
@@ -96,6 +102,30 @@ func (s *Server) checkPrompt(p *comfy.PromptBody, who account.Principal) error {
 	}
 	if who.Role == account.Guest {
 		return guestPrompt(p, who)
+	}
+	return nil
+}
+
+// checkNodes refuses node classes that the role may not run. What ComfyUI
+// cannot be asked about is refused.
+func (s *Server) checkNodes(ctx context.Context, p *comfy.PromptBody, who account.Principal) error {
+	for _, n := range p.Nodes() {
+		module, known, err := s.NodeModule(ctx, n.Class)
+		if err != nil {
+			s.Log.Warn("a prompt was refused because its nodes could not be looked up", "err", err)
+			return forbidden("ComfyUI's nodes could not be looked up; try again in a moment")
+		}
+		access := comfy.NodeAccess(n.Class, module, known)
+		switch {
+		case slices.Contains(s.DenyNodes, n.Class):
+			access = comfy.Admins
+		case known && access == comfy.Users && slices.Contains(s.GuestNodes, n.Class):
+			access = comfy.Guests
+		}
+		if !policy.May(who, access) {
+			return &comfy.PromptError{Type: "forbidden", Message: "This is not allowed here", NodeID: n.ID, Class: n.Class,
+				Details: fmt.Sprintf("the node %s is not for %ss", cut(n.Class, 64), who.Role)}
+		}
 	}
 	return nil
 }

@@ -35,7 +35,7 @@ type Upstream interface {
 	ServeHTTP(w http.ResponseWriter, r *http.Request, req *comfy.Request, who account.Principal)
 }
 
-// Options are what a Server is made of. The first five are needed.
+// Options are what a Server is made of. Those up to NodeModule are needed.
 type Options struct {
 	Site     *web.Site
 	Login    Identity
@@ -45,6 +45,10 @@ type Options struct {
 	// BindClient ties a client id, by which ComfyUI delivers events, to the
 	// principal who used it first. It tells whether it is this one's.
 	BindClient func(clientID, principalID string) bool
+	// NodeModule says where ComfyUI found a node class, and whether it has it.
+	NodeModule func(ctx context.Context, class string) (module string, known bool, err error)
+	GuestNodes []string // classes that guests may run besides ComfyUI's own
+	DenyNodes  []string // classes that only administrators may run
 
 	Auth           bool           // off: whoever is on this machine is the owner
 	APIKey         account.Secret // only to recognise it in /k/<key>/
