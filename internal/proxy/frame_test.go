@@ -51,7 +51,7 @@ func FuzzRelay(f *testing.F) {
 		s := &socket{client: &leg{conn: from, limit: time.Minute}, server: &leg{conn: to, limit: time.Minute, toServer: true}}
 		go func() {
 			for rest := sent; len(rest) > 0; {
-				n := min(max(step, 1), len(rest))
+				n := min(max(step, 1, len(sent)/500), len(rest))
 				if _, err := fromEnd.Write(rest[:n]); err != nil {
 					return
 				}

@@ -109,6 +109,11 @@ func withClientID(req *comfy.Request) (*comfy.Request, string) {
 	return &own, id
 }
 
+// settle is what ComfyUI gets between the end of a connection and the next
+// with the same client id. aiohttp has forgotten the id before we see the end;
+// other servers, the stand-in among them, may do so a moment later.
+const settle = 20 * time.Millisecond
+
 // serveSocket relays one WebSocket. It returns when the relay has begun.
 func (p *Proxy) serveSocket(w http.ResponseWriter, r *http.Request, req *comfy.Request, who account.Principal) {
 	key, protocols, err := checkHandshake(r)
@@ -174,6 +179,7 @@ func (p *Proxy) begin(w http.ResponseWriter, r *http.Request, req *comfy.Request
 		case <-before.done:
 		case <-time.After(2 * p.times.Close):
 		}
+		time.Sleep(settle)
 	}
 	conn, err := p.up.DialSocket(ctx)
 	if err != nil {

@@ -103,7 +103,6 @@ func TestIdentify(t *testing.T) {
 		{"JSON of another shape", "something else", 200, `{"status":"ok"}`},
 		{"a gate that asks for a login", "already asks for a login", 401, `{}`},
 		{"a gate that leads to its login", "leads elsewhere", 302, ``},
-		{"a failure", "gave 500", 500, `{"system":{},"devices":[]}`},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			s, _ := serve(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -116,6 +115,14 @@ func TestIdentify(t *testing.T) {
 			}
 		})
 	}
+	t.Run("a failure says nothing about what it is", func(t *testing.T) {
+		s, _ := serve(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			http.Error(w, "no", http.StatusBadGateway)
+		}), Options{})
+		if err := s.Identify(t.Context()); !errors.Is(err, ErrUnavailable) {
+			t.Errorf("error is %v, want ErrUnavailable", err)
+		}
+	})
 	t.Run("ComfyUI", func(t *testing.T) {
 		s, _ := serve(t, newFakeComfy(), Options{})
 		if err := s.Identify(t.Context()); err != nil {

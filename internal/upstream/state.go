@@ -119,7 +119,6 @@ const silence = 30 * time.Second
 // that a ComfyUI that ends or restarts is noticed at once, and asks for
 // GET /prompt, the cheapest answer, from time to time.
 func (s *Server) Run(ctx context.Context) {
-	s.setWatched(true)
 	defer s.setWatched(false)
 	lost := false // the connection before ended by itself
 	told := ""    // the reason that the log has already
@@ -134,6 +133,7 @@ func (s *Server) Run(ctx context.Context) {
 			continue
 		}
 		s.noteDown()
+		s.setWatched(true)
 		if why := err.Error(); errors.Is(err, ErrNotComfyUI) && why != told {
 			s.log.Error("what answers is not ComfyUI", "url", s.URL(), "error", why)
 			told = why
@@ -145,6 +145,8 @@ func (s *Server) Run(ctx context.Context) {
 	}
 }
 
+// setWatched says that the state is known by watching, from the first finding
+// on: until then a request finds out for itself.
 func (s *Server) setWatched(on bool) {
 	s.status.mu.Lock()
 	s.status.watched = on
@@ -174,6 +176,7 @@ func (s *Server) watchOne(ctx context.Context, again bool) (lost bool, err error
 		if !good {
 			s.learnVersion(ctx)
 			s.noteUp(again)
+			s.setWatched(true)
 			good = true
 		}
 		if last { // it never keeps connections open, so their end says nothing
