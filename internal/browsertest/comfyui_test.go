@@ -242,19 +242,19 @@ func quick(color int) map[string]any {
 	}
 }
 
-// slow is a prompt that takes a while, with news on the way: some 10 seconds on
-// the stand-in, on a real one as long as it takes to blur so many times.
-func (c *comfyUI) slow(color int) map[string]any {
+// slow is a prompt of so many steps, with news on the way: a quarter of a second
+// each on the stand-in, on a real one as long as it takes to blur a picture.
+func (c *comfyUI) slow(color, steps int) map[string]any {
 	p := map[string]any{"1": node("EmptyImage", map[string]any{"width": 512, "height": 512, "batch_size": 1, "color": color})}
 	last := "1"
 	if c.real {
-		for i := range 24 {
+		for i := range steps {
 			id := fmt.Sprint(10 + i)
 			p[id] = node("ImageBlur", map[string]any{"image": from(last), "blur_radius": 31, "sigma": 5.0})
 			last = id
 		}
 	} else {
-		p["2"] = node("LatchSlowImage", map[string]any{"image": from("1"), "steps": 40, "step_ms": 250})
+		p["2"] = node("LatchSlowImage", map[string]any{"image": from("1"), "steps": steps, "step_ms": 250})
 		last = "2"
 	}
 	p["3"] = node("SaveImage", map[string]any{"images": from(last), "filename_prefix": "latch"})

@@ -158,3 +158,16 @@ func (b *logBuffer) tail() string {
 	lines := strings.Split(strings.TrimSpace(b.text.String()), "\n")
 	return strings.Join(lines[max(0, len(lines)-40):], "\n")
 }
+
+// handled counts the requests that were answered well, by the log of --debug.
+func (g *gate) handled(path string) int {
+	g.log.mu.Lock()
+	defer g.log.mu.Unlock()
+	n := 0
+	for line := range strings.Lines(g.log.text.String()) {
+		if strings.Contains(line, " path="+path+" ") && strings.Contains(line, " status=204 ") {
+			n++
+		}
+	}
+	return n
+}

@@ -46,7 +46,7 @@ func (p *tab) comfyUI(c *comfyUI) {
 	// From here on, what arrives by the socket is noted.
 	p.run(`if (window.seen) return;
 window.seen = [];
-for (const kind of ['execution_start', 'execution_cached', 'executing', 'progress', 'progress_state', 'executed', 'execution_success', 'execution_error', 'execution_interrupted', 'reconnecting', 'reconnected'])
+for (const kind of ['execution_start', 'execution_cached', 'executing', 'progress', 'progress_state', 'executed', 'execution_success', 'execution_error', 'execution_interrupted', 'b_preview', 'reconnecting', 'reconnected'])
   comfyAPI.api.api.addEventListener(kind, (e) => seen.push({ kind, detail: e.detail }));`)
 }
 
