@@ -56,9 +56,9 @@ func (c console) say(format string, a ...any) {
 }
 
 // greet says where the gate is.
-func (c console) greet(cfg config.Config) {
-	for _, addr := range cfg.Listen {
-		c.say("comfylatch is at %s", visitAddress(addr))
+func (c console) greet(cfg config.Config, listeners []net.Listener) {
+	for _, l := range listeners {
+		c.say("comfylatch is at %s", visitAddress(l.Addr()))
 	}
 	if !cfg.Auth {
 		c.say("Authentication is off: everybody on this machine is let in.")
@@ -83,15 +83,15 @@ func (c console) token(t account.Secret) {
 }
 
 // visitAddress is a listener's address as a browser takes it.
-func visitAddress(listen string) string {
-	host, port, err := net.SplitHostPort(listen)
-	if err != nil {
-		return listen
+func visitAddress(a net.Addr) string {
+	tcp, ok := a.(*net.TCPAddr)
+	switch {
+	case !ok:
+		return a.Network() + ":" + a.String()
+	case tcp.IP.IsUnspecified():
+		return fmt.Sprintf("http://127.0.0.1:%d (and at this machine's other addresses)", tcp.Port)
 	}
-	if host == "" || host == "0.0.0.0" || host == "::" {
-		return fmt.Sprintf("http://127.0.0.1:%s (and at this machine's other addresses)", port)
-	}
-	return "http://" + net.JoinHostPort(host, port)
+	return "http://" + tcp.String()
 }
 
 // tell shows what the login room has for the owner, now and at every change: a

@@ -160,7 +160,7 @@ func maxSockets(p account.Principal) int {
 // run begins everything and waits. The background work ends after the server
 // has, so that what the last requests did is still written.
 func (g *gate) run(ctx context.Context, env Env, b behind) error {
-	g.console.greet(g.cfg)
+	g.console.greet(g.cfg, g.listeners)
 	work, stopWork := context.WithCancel(context.WithoutCancel(ctx))
 	var workers group
 	for _, run := range []func(context.Context) error{g.login.Run, g.sessions.Run, g.throttle.Run, g.audit.Run, g.tell} {

@@ -579,6 +579,12 @@ func TestFirstLogInFromElsewhereNeedsTheCode(t *testing.T) {
 			}
 		})
 	}
+	t.Run("T32 first-login race, through a bare proxy", func(t *testing.T) {
+		h := *h
+		h.t = t
+		got := h.raw("POST /login HTTP/1.0\r\nHost: "+h.addr+"\r\n"+head[0]+fmt.Sprintf("\r\nContent-Length: %d\r\n\r\n%s", len(form), form), "POST")[0]
+		h.wantStatus(got, 403)
+	})
 	t.Run("control: with the code", func(t *testing.T) {
 		h := *h
 		h.t = t

@@ -14,6 +14,14 @@ type peer struct {
 	local  bool       // a person at the gate's own machine, nothing in between
 }
 
+// String is for the log.
+func (p peer) String() string {
+	if !p.addr.IsValid() {
+		return "unix"
+	}
+	return p.addr.String()
+}
+
 // forwarding are the headers by which a proxy shows itself. Whoever came
 // through one is not local, whatever the address says.
 var forwarding = []string{"Forwarded", "X-Forwarded-For", "X-Forwarded-Host", "X-Forwarded-Proto", "X-Real-Ip", "Via", "Cf-Connecting-Ip", "True-Client-Ip"}
@@ -37,7 +45,9 @@ func (s *Server) findPeer(r *http.Request) peer {
 			return p
 		}
 	}
-	p.local = p.addr.IsLoopback() && loopbackHost(r.Host)
+	// A bare "proxy_pass" of nginx says none of these and names loopback as the
+	// host, but speaks HTTP/1.0, as no browser or curl of today does.
+	p.local = p.addr.IsLoopback() && loopbackHost(r.Host) && r.ProtoAtLeast(1, 1)
 	return p
 }
 

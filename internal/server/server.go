@@ -228,7 +228,7 @@ func (s *Server) logRequest(w *recorder, r *http.Request, x *exchange) {
 	}
 	s.Log.LogAttrs(r.Context(), level, "request", slog.String("id", x.id), slog.String("method", cut(r.Method, 16)), slog.String("path", path),
 		slog.String("route", route), slog.Int("status", w.status), slog.String("who", cut(x.who.Name, 64)), slog.String("role", x.who.Role.String()),
-		slog.String("by", x.who.Method.String()), slog.String("from", x.peer.addr.String()), slog.Duration("took", time.Since(w.started)), slog.String("refused", cut(x.refusal, 120)))
+		slog.String("by", x.who.Method.String()), slog.String("from", x.peer.String()), slog.Duration("took", time.Since(w.started)), slog.String("refused", cut(x.refusal, 120)))
 }
 
 // cut shortens a visitor's text for the log.
