@@ -207,7 +207,7 @@ func (p *player) until(what, path string, ok func(body string) bool) {
 // translate registers that the recording's name is another one here.
 func (p *player) translate(recorded, here string) {
 	if recorded != here && recorded != "" && here != "" {
-		p.to = append(p.to, recorded, here)
+		p.to = append([]string{recorded, here}, p.to...) // the newest wins on the way out
 	}
 }
 
@@ -215,7 +215,7 @@ func (p *player) outward(s string) string { return strings.NewReplacer(p.to...).
 
 func (p *player) inward(s string) string {
 	var back []string
-	for i := len(p.to) - 2; i >= 0; i -= 2 {
+	for i := 0; i < len(p.to); i += 2 {
 		back = append(back, p.to[i+1], p.to[i])
 	}
 	return strings.NewReplacer(back...).Replace(s)
@@ -303,7 +303,7 @@ func form(field, name string, content []byte, fields ...string) (io.Reader, stri
 func (p *player) recolour(body string) string {
 	v, err := parse(strings.NewReader(body))
 	o, ok := v.(*object)
-	if err != nil || !ok {
+	if err != nil || !ok || o.object("prompt") == nil {
 		return body
 	}
 	inputs := o.object("prompt").object("1").object("inputs")
@@ -324,10 +324,9 @@ func (p *player) socket(e, act exchange) {
 	withAct := strings.Contains(e.Path, "clientId=")
 	if withAct {
 		p.idle()
+		// A fresh id for each socket: when the one before is slow to close, it takes the id with it.
 		_, id, _ := strings.Cut(e.Path, "clientId=")
-		if !strings.Contains(strings.Join(p.to, " "), id) {
-			p.translate(id, newHex())
-		}
+		p.translate(id, newHex())
 	}
 	c, _, err := websocket.Dial(ctx, "ws"+strings.TrimPrefix(p.base, "http")+p.outward(e.Path), nil)
 	if err != nil {
