@@ -163,8 +163,10 @@ func TestClientIDs(t *testing.T) {
 	t.Run("an id is its first user's for an hour", func(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			c := NewClientIDs()
-			if !c.Bind("x", "ann") || !c.Bind("x", "ann") || c.Bind("x", "ben") {
-				t.Error("the id is not ann's")
+			for range 2 {
+				if !c.Bind("x", "ann") || c.Bind("x", "ben") {
+					t.Error("the id is not ann's")
+				}
 			}
 			time.Sleep(59 * time.Minute)
 			c.Bind("x", "ann")

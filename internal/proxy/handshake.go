@@ -36,11 +36,18 @@ type badHandshake struct {
 
 func (e *badHandshake) Error() string { return e.why }
 
+// hello is what counts of a client's handshake.
+type hello struct {
+	key       string
+	protocols []string
+	header    http.Header // what may go upstream
+}
+
 // checkHandshake reads a client's handshake (RFC 6455 section 4.2.1).
-func checkHandshake(r *http.Request) (key string, protocols []string, err error) {
+func checkHandshake(r *http.Request) (found hello, err error) {
 	h := r.Header
-	bad := func(status int, why string) (string, []string, error) {
-		return "", nil, &badHandshake{status, why}
+	bad := func(status int, why string) (hello, error) {
+		return hello{}, &badHandshake{status, why}
 	}
 	switch {
 	case r.Method != http.MethodGet:
@@ -56,8 +63,8 @@ func checkHandshake(r *http.Request) (key string, protocols []string, err error)
 	case len(h["Sec-Websocket-Key"]) != 1:
 		return bad(http.StatusBadRequest, "The WebSocket key is missing.")
 	}
-	key = h["Sec-Websocket-Key"][0]
-	if raw, err := base64.StdEncoding.DecodeString(key); err != nil || len(raw) != 16 {
+	found.key = h["Sec-Websocket-Key"][0]
+	if raw, err := base64.StdEncoding.DecodeString(found.key); err != nil || len(raw) != 16 {
 		return bad(http.StatusBadRequest, "The WebSocket key is not valid.")
 	}
 	for _, line := range h["Sec-Websocket-Protocol"] {
@@ -65,10 +72,10 @@ func checkHandshake(r *http.Request) (key string, protocols []string, err error)
 			if name = strings.TrimSpace(name); !isToken(name) {
 				return bad(http.StatusBadRequest, "The WebSocket protocols are not valid.")
 			}
-			protocols = append(protocols, name)
+			found.protocols = append(found.protocols, name)
 		}
 	}
-	return key, protocols, nil
+	return found, nil
 }
 
 func isToken(s string) bool {
@@ -116,7 +123,7 @@ const settle = 20 * time.Millisecond
 
 // serveSocket relays one WebSocket. It returns when the relay has begun.
 func (p *Proxy) serveSocket(w http.ResponseWriter, r *http.Request, req *comfy.Request, who account.Principal) {
-	key, protocols, err := checkHandshake(r)
+	h, err := checkHandshake(r)
 	if bad := (*badHandshake)(nil); errors.As(err, &bad) {
 		if bad.status == http.StatusUpgradeRequired {
 			w.Header().Set("Connection", "Upgrade")
@@ -126,8 +133,7 @@ func (p *Proxy) serveSocket(w http.ResponseWriter, r *http.Request, req *comfy.R
 		refuse(w, bad.status, bad.why)
 		return
 	}
-	header, err := outHeader(r.Header, p.opts.OurCookie)
-	if err != nil {
+	if h.header, err = outHeader(r.Header, p.opts.OurCookie); err != nil {
 		p.Fail(w, r, req, err)
 		return
 	}
@@ -137,7 +143,7 @@ func (p *Proxy) serveSocket(w http.ResponseWriter, r *http.Request, req *comfy.R
 		refuse(w, http.StatusForbidden, "This client id belongs to somebody else.")
 		return
 	}
-	s := p.newSocket(r, who, clientID, release)
+	s, ctx := p.newSocket(r, who, clientID, release)
 	limit := 0
 	if p.opts.MaxSockets != nil {
 		limit = p.opts.MaxSockets(who)
@@ -161,16 +167,16 @@ func (p *Proxy) serveSocket(w http.ResponseWriter, r *http.Request, req *comfy.R
 			p.sockets.running.Done()
 		}
 	}()
-	started = p.begin(w, r, req, s, before, header, key, protocols)
+	// The handshake ends with the client and, by s.end, when the socket must.
+	ctx, cancel := context.WithTimeout(ctx, p.times.Handshake)
+	defer cancel()
+	defer context.AfterFunc(r.Context(), cancel)()
+	started = p.begin(ctx, w, r, req, s, before, h)
 }
 
 // begin shakes hands with ComfyUI, then with the client, and starts the relay.
 // It is false where there is no relay; then the client has its answer.
-func (p *Proxy) begin(w http.ResponseWriter, r *http.Request, req *comfy.Request, s *socket, before *socket, header http.Header, key string, protocols []string) bool {
-	// The handshake ends with the client and, by s.end, when the socket must.
-	ctx, cancel := context.WithTimeout(s.ctx, p.times.Handshake)
-	defer cancel()
-	defer context.AfterFunc(r.Context(), cancel)()
+func (p *Proxy) begin(ctx context.Context, w http.ResponseWriter, r *http.Request, req *comfy.Request, s, before *socket, h hello) bool {
 	if before != nil {
 		before.end(cause{code: closePolicy, reason: "opened again elsewhere"})
 		// Also where this one must end meanwhile: who comes after it waits for
@@ -187,7 +193,7 @@ func (p *Proxy) begin(w http.ResponseWriter, r *http.Request, req *comfy.Request
 		return false
 	}
 	stop := context.AfterFunc(ctx, func() { conn.SetDeadline(time.Unix(1, 0)) })
-	res, br, err := p.greet(conn, req, header, protocols)
+	res, br, err := p.greet(conn, req, h)
 	if !stop() {
 		err = ctx.Err() // whatever came of the handshake
 	}
@@ -203,7 +209,7 @@ func (p *Proxy) begin(w http.ResponseWriter, r *http.Request, req *comfy.Request
 		p.answer(w, req, s.who, res)
 		return false
 	}
-	client, early, err := takeOver(w, acceptKey(key), res.Header.Get("Sec-Websocket-Protocol"), p.times.Write)
+	client, early, err := takeOver(w, acceptKey(h.key), res.Header.Get("Sec-Websocket-Protocol"), p.times.Write)
 	if err != nil {
 		defer p.part(conn)
 		p.log.Warn("cannot take over the client's connection for a WebSocket", "error", err)
@@ -238,19 +244,19 @@ func (p *Proxy) failSocket(w http.ResponseWriter, r *http.Request, req *comfy.Re
 
 // greet sends a handshake of our own and reads ComfyUI's answer: 101 that has
 // proved itself, or an ordinary answer.
-func (p *Proxy) greet(conn net.Conn, req *comfy.Request, header http.Header, protocols []string) (*http.Response, *bufio.Reader, error) {
+func (p *Proxy) greet(conn net.Conn, req *comfy.Request, h hello) (*http.Response, *bufio.Reader, error) {
 	nonce := make([]byte, 16)
 	rand.Read(nonce) // never fails
 	key := base64.StdEncoding.EncodeToString(nonce)
 	var b bytes.Buffer
 	fmt.Fprintf(&b, "GET %s HTTP/1.1\r\nHost: %s\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"+
 		"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: %s\r\n", req.Target(), p.up.Host(), key)
-	if len(protocols) > 0 {
-		fmt.Fprintf(&b, "Sec-WebSocket-Protocol: %s\r\n", strings.Join(protocols, ", "))
+	if len(h.protocols) > 0 {
+		fmt.Fprintf(&b, "Sec-WebSocket-Protocol: %s\r\n", strings.Join(h.protocols, ", "))
 	}
 	sent := make(http.Header, len(socketHeaders))
 	for _, name := range socketHeaders {
-		if v, ok := header[name]; ok {
+		if v, ok := h.header[name]; ok {
 			sent[name] = v
 		}
 	}
@@ -273,7 +279,7 @@ func (p *Proxy) greet(conn net.Conn, req *comfy.Request, header http.Header, pro
 		return nil, nil, err
 	}
 	limited.N = math.MaxInt64
-	return res, br, checkAnswer(res, key, protocols)
+	return res, br, checkAnswer(res, key, h.protocols)
 }
 
 // checkAnswer makes sure that a 101 is the answer to our handshake (RFC 6455

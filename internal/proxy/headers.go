@@ -60,7 +60,7 @@ var connectionOnly = map[string]bool{
 var (
 	errTwice = errors.New("a header that may come only once came twice")
 	// A request is decided on with this header and would go upstream without.
-	errHopByHop = errors.New("Connection names a header that ComfyUI needs")
+	errHopByHop = errors.New("a header that ComfyUI needs is named in Connection")
 )
 
 // outHeader picks from a client's headers what goes upstream.

@@ -21,9 +21,9 @@ type socket struct {
 	Presence
 	p       *Proxy
 	who     account.Principal
-	release func()          // of the client id
-	ctx     context.Context // of the handshake; ended by end
-	cancel  context.CancelFunc
+	release func()                             // of the client id
+	unwatch func()                             // of Options.Watch, where no goroutine calls it
+	abort   atomic.Pointer[context.CancelFunc] // of the handshake; nil when that is over
 
 	client, server *leg // nil until start
 	ping           [8]byte
@@ -45,16 +45,18 @@ type cause struct {
 
 var errPassedClose = errors.New("a close frame was passed on")
 
-func (p *Proxy) newSocket(r *http.Request, who account.Principal, clientID string, release func()) *socket {
+// newSocket makes a socket that has not shaken hands yet. The context is the
+// handshake's: not the request's, because end must end it, too.
+func (p *Proxy) newSocket(r *http.Request, who account.Principal, clientID string, release func()) (*socket, context.Context) {
 	s := &socket{p: p, who: who, release: release, done: make(chan struct{})}
 	s.Presence = Presence{
 		PrincipalID: who.ID(), Name: who.Name, Role: who.Role,
 		ClientID: clientID, Address: r.RemoteAddr, Since: time.Now(),
 	}
-	// Not the request's context: the socket outlives the request.
-	s.ctx, s.cancel = context.WithCancel(context.Background())
+	ctx, cancel := context.WithCancel(context.Background())
+	s.abort.Store(&cancel)
 	rand.Read(s.ping[:]) // never fails
-	return s
+	return s, ctx
 }
 
 // end ends the socket; the first cause counts. It does not wait.
@@ -62,9 +64,16 @@ func (s *socket) end(c cause) {
 	if !s.cause.CompareAndSwap(nil, &c) {
 		return
 	}
-	s.cancel()
+	s.endHandshake()
 	if s.relaying.Load() {
 		s.interrupt()
+	}
+}
+
+// endHandshake lets the handshake's context go, which idle sockets do not need.
+func (s *socket) endHandshake() {
+	if cancel := s.abort.Swap(nil); cancel != nil {
+		(*cancel)()
 	}
 }
 
@@ -82,13 +91,18 @@ func (s *socket) start() {
 	s.timer = time.AfterFunc(s.p.times.Ping, s.tick)
 	s.mu.Unlock()
 	s.client.readBy(time.Now().Add(s.p.times.Silence))
+	s.endHandshake()
 	s.relaying.Store(true)
 	if s.cause.Load() != nil { // it came while relaying was not yet set
 		s.interrupt()
 	}
 	if s.p.opts.Watch != nil {
 		ended, release := s.p.opts.Watch(s.who)
-		running.Go(func() { s.watch(ended, release) })
+		if ended == nil { // it never ends: nobody need wait for it
+			s.unwatch = release
+		} else {
+			running.Go(func() { s.watch(ended, release) })
+		}
 	}
 	go func() {
 		defer running.Done() // counted by registry.add
@@ -260,8 +274,11 @@ func (s *socket) farewell() {
 
 // gone is told once, when ComfyUI has no connection of this socket any more.
 func (s *socket) gone() {
-	s.cancel()
+	s.endHandshake()
 	s.release()
+	if s.unwatch != nil {
+		s.unwatch()
+	}
 	s.p.sockets.remove(s)
 	close(s.done)
 }

@@ -16,22 +16,6 @@ import (
 	"github.com/coder/websocket"
 )
 
-// collect reads frames into a channel until the end, and answers a close.
-func collect(w *wire) <-chan frame {
-	c := make(chan frame, 1000)
-	go func() {
-		defer close(c)
-		for {
-			f, err := w.read()
-			if err != nil {
-				return
-			}
-			c <- f
-		}
-	}()
-	return c
-}
-
 func TestOurPings(t *testing.T) {
 	got := make(chan frame, 1000)
 	f := socketComfy(t, func(w *wire, _ *http.Request) {

@@ -60,7 +60,7 @@ type hanging struct{ absent }
 
 func (hanging) RoundTrip(*http.Request) (*http.Response, error) { return nil, timeout{} }
 
-type timeout struct{ error }
+type timeout struct{}
 
 func (timeout) Error() string   { return "secret detail" }
 func (timeout) Timeout() bool   { return true }

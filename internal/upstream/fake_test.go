@@ -59,12 +59,6 @@ func (f *fakeComfy) count(what string) int {
 	return f.asked[what]
 }
 
-func (f *fakeComfy) set(change func()) {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	change()
-}
-
 // serve puts a handler behind a Server of ours.
 func serve(t *testing.T, h http.Handler, o Options) (*Server, *httptest.Server) {
 	t.Helper()
