@@ -10,12 +10,12 @@ import (
 // rooms are the packages in the order in which they may import one another:
 // a room only those of a floor above its own.
 var rooms = [][]string{
-	{"account", "comfy", "standin"},
+	{"account", "comfy", "standin", "cache"},
 	{"config", "policy", "throttle", "isolate"},
 	{"audit"},
 	{"store", "session"},
 	{"login", "upstream"},
-	{"proxy", "web"},
+	{"proxy", "web", "incognito"},
 	{"server"},
 }
 

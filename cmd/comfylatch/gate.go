@@ -14,6 +14,7 @@ import (
 
 	"comfylatch/internal/account"
 	"comfylatch/internal/audit"
+	"comfylatch/internal/cache"
 	"comfylatch/internal/config"
 	"comfylatch/internal/login"
 	"comfylatch/internal/proxy"
@@ -77,6 +78,7 @@ type gate struct {
 	login     *login.Service
 	upstream  *upstream.Server
 	proxy     *proxy.Proxy
+	cache     *cache.Cache
 	server    *server.Server
 }
 
@@ -125,6 +127,7 @@ func (g *gate) open(ctx context.Context, b behind) (err error) {
 }
 
 func (g *gate) openServer() error {
+	g.cache = cache.New(cache.Options{Upstream: g.upstream, MaxBytes: int64(g.cfg.CacheMB) << 20, Log: g.log})
 	var site *web.Site
 	g.proxy = proxy.New(proxy.Options{Upstream: g.upstream, Log: g.log,
 		Unavailable: func(w http.ResponseWriter, r *http.Request, st upstream.State) {
@@ -132,7 +135,7 @@ func (g *gate) openServer() error {
 		},
 		OurCookie: func(name string) bool { return name == web.CookieName(true) || name == web.CookieName(false) },
 		Watch:     g.sessions.Watch, MaxSockets: maxSockets})
-	o := web.Options{Login: g.login, LoginPage: filepath.Join(g.cfg.State, "login.html"), Log: g.log, Version: version, SessionAge: g.cfg.SessionMax,
+	o := web.Options{Login: g.login, LoginPage: filepath.Join(g.cfg.State, "login.html"), Log: g.log, Version: version, SessionAge: g.cfg.SessionMax, PublicPrefetch: g.cache.Ahead,
 		Health: func(ctx context.Context) (any, bool) { h := g.upstream.Health(ctx); return h, h.OK() }}
 	if g.cfg.FreeMemory {
 		o.Leave = (&server.Memory{Sockets: g.proxy, ComfyUI: g.upstream, Log: g.log}).Leave
@@ -141,7 +144,7 @@ func (g *gate) openServer() error {
 	if site, err = web.New(o); err != nil {
 		return err
 	}
-	g.server = server.New(server.Options{Site: site, Login: g.login, Sessions: g.login, Upstream: g.proxy, Log: g.log,
+	g.server = server.New(server.Options{Site: site, Login: g.login, Sessions: g.login, Upstream: g.proxy, Cache: g.cache, Log: g.log,
 		BindClient: g.proxy.ClientIDs().Bind, NodeModule: upstream.NewNodes(g.upstream).Module, GuestNodes: g.cfg.GuestNodes, DenyNodes: g.cfg.DenyNodes, Auth: g.cfg.Auth, APIKey: g.cfg.APIKey, TrustedProxies: g.cfg.TrustedProxies, Hosts: g.cfg.Hosts})
 	return nil
 }
@@ -163,7 +166,7 @@ func (g *gate) run(ctx context.Context, env Env, b behind) error {
 	g.console.greet(g.cfg, g.listeners)
 	work, stopWork := context.WithCancel(context.WithoutCancel(ctx))
 	var workers group
-	for _, run := range []func(context.Context) error{g.login.Run, g.sessions.Run, g.throttle.Run, g.audit.Run, g.tell} {
+	for _, run := range []func(context.Context) error{g.login.Run, g.sessions.Run, g.throttle.Run, g.audit.Run, g.cache.Run, g.tell} {
 		workers.start(func() error { return run(work) })
 	}
 	workers.start(func() error { g.upstream.Run(work); return nil })

@@ -65,6 +65,11 @@ func ParsePrompt(data []byte) (*PromptBody, error) {
 	if !ok {
 		return nil, &PromptError{Type: "no_prompt", Message: "No prompt provided", Details: "the body is not a JSON object"}
 	}
+	if extra, there := body.Get("extra_data"); there {
+		if _, ok := extra.(Object); !ok { // it ends ComfyUI 0.3.64's worker for good
+			return nil, &PromptError{Type: "invalid_extra_data", Message: "The prompt could not be read", Details: "extra_data is not a JSON object"}
+		}
+	}
 	p := &PromptBody{body: body}
 	graph, _ := body.Get("prompt")
 	nodes, _ := graph.(Object)

@@ -28,7 +28,7 @@ func TestABodyThatTwoReadersCouldTakeDifferentlyIsRefused(t *testing.T) {
 		"an escaped key twice": `{"prompt":{},"prom\u0070t":{}}`, "NaN": `{"number":NaN}`, "Infinity": `{"number":-Infinity}`,
 		"two values": `{}{}`, "trailing text": `{} x`, "cut": `{"prompt":`, "not UTF-8": "{\"a\":\"\xff\"}",
 		"depth": strings.Repeat(`{"a":`, 200) + "1" + strings.Repeat("}", 200), "members": "[" + strings.Repeat("1,", maxJSONMembers) + "1]",
-		"BOM": "\ufeff{}", "comment": "{/**/}", "single quotes": "{'a':1}", "leading zero": `{"a":01}`,
+		"BOM": "\ufeff{}", "comment": "{/**/}", "single quotes": "{'a':1}", "leading zero": `{"a":01}`, "extra_data that ends the worker": `{"prompt":{},"extra_data":5}`,
 	} {
 		t.Run(name, func(t *testing.T) {
 			_, err := ParsePrompt([]byte(body))

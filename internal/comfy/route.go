@@ -39,6 +39,18 @@ const (
 	Own        Answer = "own"        // guests get what is theirs, others everything
 	Blank      Answer = "blank"      // guests get what a new user would, others the real thing
 	Closed     Answer = "closed"     // refused for everybody
+	Page       Answer = "page"       // ComfyUI's page, with the addresses of its build
+	Build      Answer = "build"      // a file of a build of the frontend
+	Refresh    Answer = "refresh"    // what is kept of the node definitions is dropped
+)
+
+// Keep says whether an answer is the same for everybody and may be kept.
+type Keep uint8
+
+const (
+	KeepNot     Keep = iota
+	KeepChecked      // compared with ComfyUI every few seconds
+	KeepRenewed      // costly to make: given at once, renewed behind it
 )
 
 // Route is one line of the table.
@@ -47,6 +59,7 @@ type Route struct {
 	Pattern string // "{x}" is one segment, "{x%}" one that may hold "%2F", "{x...}" the rest (one or more)
 	Least   Access
 	Answer  Answer
+	Keep    Keep
 	Plain   bool   // has no "/api" twin: with one it is another, unknown route
 	Touches string // what it reads or changes, for docs/roles.md
 	Stops   string // the CVE or report that a rule here answers

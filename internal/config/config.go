@@ -41,6 +41,7 @@ type Config struct {
 	DenyNodes      []string       // node classes that only administrators may run
 	LogFormat      string         // "text" or "json"
 	LogDebug       bool           // a line for every request, with its headers' names
+	CacheMB        int            // MB of what ComfyUI serves that are kept in memory
 	FrontEndRoot   string         // demo: folder of the real frontend
 	SessionIdle    time.Duration  // a session unused for so long has ended
 	SessionMax     time.Duration  // a session older than this has ended
@@ -54,6 +55,7 @@ func Default() Config {
 		Upstream:    "http://127.0.0.1:8188",
 		Auth:        true,
 		FreeMemory:  true,
+		CacheMB:     128,
 		LogFormat:   "text",
 		SessionIdle: 7 * 24 * time.Hour,
 		SessionMax:  30 * 24 * time.Hour,
@@ -114,6 +116,9 @@ func (c Config) Problems() []error {
 	}
 	if c.LogFormat != "text" && c.LogFormat != "json" {
 		add(&UsageError{fmt.Errorf("log %q is unknown: use text or json", c.LogFormat)})
+	}
+	if c.CacheMB < 1 || c.CacheMB > 1<<16 {
+		add(fmt.Errorf("cache_mb is %d: use 1 to 65536", c.CacheMB))
 	}
 	if c.SessionIdle < time.Minute || c.SessionMax < c.SessionIdle {
 		add(fmt.Errorf("session_idle (%v) must be at least a minute and session_max (%v) not shorter", c.SessionIdle, c.SessionMax))

@@ -50,6 +50,7 @@ type file struct {
 	DenyNodes    []string  `toml:"deny_nodes"`
 	Log          *string   `toml:"log"`
 	LogDebug     *bool     `toml:"log_debug"`
+	CacheMB      *int      `toml:"cache_mb"`
 	SessionIdle  *duration `toml:"session_idle"`
 	SessionMax   *duration `toml:"session_max"`
 }
@@ -195,6 +196,7 @@ func (c *Config) merge(f file) error {
 	set(&c.FreeMemory, f.FreeMemory)
 	set(&c.LogFormat, f.Log)
 	set(&c.LogDebug, f.LogDebug)
+	set(&c.CacheMB, f.CacheMB)
 	set(&c.SessionIdle, (*time.Duration)(f.SessionIdle))
 	set(&c.SessionMax, (*time.Duration)(f.SessionMax))
 	if f.APIKey != nil {

@@ -6,6 +6,7 @@ import (
 	"net/http"
 
 	"comfylatch/internal/account"
+	"comfylatch/internal/cache"
 )
 
 const maxCapture = 64 << 20 // bytes of an answer that is changed on its way
@@ -77,6 +78,16 @@ func (c *capture) send(w http.ResponseWriter, r *http.Request, change func([]byt
 // extensions adds our script to ComfyUI's list, by which its page loads it.
 // Where the list has another shape it goes on as it is.
 func (s *Server) extensions(w http.ResponseWriter, r *http.Request, x *exchange) {
+	if e, err := s.Cache.Get(r.Context(), x.req.Target(), cache.Checked); err == nil {
+		if body, err := e.Body(); err == nil {
+			if list, err := s.Site.Extensions(body); err == nil {
+				w.Header().Set("Content-Type", "application/json; charset=utf-8")
+				w.Header().Set("Cache-Control", cache.Private)
+				w.Write(list)
+				return
+			}
+		}
+	}
 	c := s.ask(r, x)
 	err := c.send(w, r, s.Site.Extensions)
 	if err != nil {

@@ -23,6 +23,7 @@ import (
 	"time"
 
 	"comfylatch/internal/account"
+	"comfylatch/internal/cache"
 	"comfylatch/internal/comfy"
 	"comfylatch/internal/isolate"
 	"comfylatch/internal/login"
@@ -41,6 +42,7 @@ type Options struct {
 	Login    Identity
 	Sessions Sessions
 	Upstream Upstream
+	Cache    *cache.Cache
 	Log      *slog.Logger
 	// BindClient ties a client id, by which ComfyUI delivers events, to the
 	// principal who used it first. It tells whether it is this one's.
@@ -171,7 +173,16 @@ func closeUnread(w http.ResponseWriter, r *http.Request) {
 func (s *Server) answer(w http.ResponseWriter, r *http.Request, x *exchange) {
 	switch x.req.Route.Answer {
 	case comfy.Pass, comfy.Socket:
-		s.pass(w, r, x)
+		if x.req.Route.Keep == comfy.KeepNot || !s.kept(w, r, x) {
+			s.pass(w, r, x)
+		}
+	case comfy.Page:
+		s.page(w, r, x)
+	case comfy.Build:
+		s.build(w, r, x)
+	case comfy.Refresh:
+		s.Cache.Drop(nodeDefinitions)
+		w.WriteHeader(http.StatusNoContent)
 	case comfy.Extensions:
 		s.extensions(w, r, x)
 	case comfy.Prompt:

@@ -21,6 +21,7 @@ import (
 
 	"comfylatch/internal/account"
 	"comfylatch/internal/audit"
+	"comfylatch/internal/cache"
 	"comfylatch/internal/login"
 	"comfylatch/internal/proxy"
 	"comfylatch/internal/session"
@@ -94,7 +95,7 @@ func newHouse(t *testing.T, change func(*Options)) *house {
 	memory := &Memory{Sockets: h.proxy, ComfyUI: h.up, Log: log}
 	site := must[*web.Site](t)(web.New(web.Options{Login: h.login, Log: log, Leave: memory.Leave,
 		Health: func(ctx context.Context) (any, bool) { v := h.up.Health(ctx); return v, v.OK() }}))
-	o := Options{Site: site, Login: h.login, Sessions: h.login, Upstream: h.proxy, Log: log, BindClient: h.proxy.ClientIDs().Bind, NodeModule: upstream.NewNodes(h.up).Module, GuestNodes: []string{"LatchSlowImage"}, Auth: true, APIKey: account.NewSecret(testKey)}
+	o := Options{Site: site, Login: h.login, Sessions: h.login, Upstream: h.proxy, Cache: cache.New(cache.Options{Upstream: h.up, Log: log}), Log: log, BindClient: h.proxy.ClientIDs().Bind, NodeModule: upstream.NewNodes(h.up).Module, GuestNodes: []string{"LatchSlowImage"}, Auth: true, APIKey: account.NewSecret(testKey)}
 	if change != nil {
 		change(&o)
 	}

@@ -21,6 +21,7 @@ import (
 // checked is what ComfyUI reads. A form that is refused half-way is broken off,
 // and ComfyUI, which reads it whole first, writes nothing.
 func (s *Server) upload(w http.ResponseWriter, r *http.Request, x *exchange) {
+	defer s.Cache.Drop(nodeDefinitions) // they list the input folder
 	if x.who.Role >= account.Admin {
 		s.pass(w, r, x)
 		return

@@ -126,7 +126,10 @@ func (s *Site) prove(ctx context.Context, r *http.Request, v Visit, f form) (acc
 	}
 	if s.opt.Login.Status().SetUp {
 		secret, _, err := s.opt.Login.LogIn(ctx, f.Name, f.Password, v.client(r))
-		return secret, err
+		if !errors.Is(err, account.ErrSetUpNeeded) {
+			return secret, err
+		}
+		// PASSWORD was deleted just now: the same form does the set-up.
 	}
 	for _, err := range []error{account.CheckName(f.Name), account.CheckNewPassword(f.Password)} {
 		if err != nil {
