@@ -87,10 +87,10 @@ func (p Principal) ID() string {
 		return "user:" + p.UserID
 	case p.Role == Guest:
 		return "guest:" + p.Ref
-	case p.Method == ByKey || p.Method == ByToken:
-		return "key:" + p.Name
-	default:
+	case p.Role == Anonymous:
 		return "anonymous"
+	default: // the fixed key's, also as the cookie of a browser that gave it
+		return "key:" + p.Name
 	}
 }
 
