@@ -22,11 +22,18 @@ type Memory struct {
 	Log *slog.Logger
 }
 
+// settleTime is how long to wait for the sockets of windows that close
+// together: each tells of it before the others' sockets have ended.
+const settleTime = time.Second
+
 // Leave is called when a window was closed, or left alone for half an hour.
 // Memory is freed only when nobody else is here and nothing runs or waits.
 func (m *Memory) Leave(ctx context.Context, who account.Principal, clientID string) {
 	if m.Sockets.Others(who.ID(), clientID) > 0 {
-		return
+		time.Sleep(settleTime)
+		if m.Sockets.Others(who.ID(), clientID) > 0 {
+			return
+		}
 	}
 	// The window that asked may be gone before ComfyUI has answered.
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 10*time.Second)

@@ -15,7 +15,12 @@ export function watchLeaving(api, wanted) {
     said = true;
     navigator.sendBeacon(`${root}_latch/leave`, JSON.stringify({ clientId: api.clientId }));
   };
-  addEventListener('pagehide', () => leave());
+  addEventListener('pagehide', () => {
+    leave();
+    // A page that the browser keeps for "back" would keep its socket open, as
+    // if somebody were here. It connects again by itself if it comes back.
+    api.socket?.close();
+  });
 
   let timer;
   const touched = () => {
