@@ -126,8 +126,8 @@ func (p *tab) saveWorkflow() {
 	p.t.Helper()
 	p.closeDialogs()
 	p.run("void app.extensionManager.command.execute('Comfy.SaveWorkflow')")
-	p.wait("the question for a name", shown(".p-dialog input"))
-	p.run(fmt.Sprintf(`const field = document.querySelector('.p-dialog input');
+	p.wait("the question for a name", shown("[role=dialog] input"))
+	p.run(fmt.Sprintf(`const field = document.querySelector('[role=dialog] input');
 field.focus();
 Object.getOwnPropertyDescriptor(HTMLInputElement.prototype, 'value').set.call(field, %q);
 field.dispatchEvent(new Event('input', { bubbles: true }))`, savedWorkflow))
@@ -140,7 +140,7 @@ func (p *tab) openWorkflow() {
 	p.t.Helper()
 	p.closeDialogs()
 	p.run("void app.extensionManager.command.execute('Workspace.ToggleSidebarTab.workflows')")
-	entry := fmt.Sprintf("[...document.querySelectorAll('.side-bar-panel *, .comfyui-workflows-panel *, .workflows-sidebar-tab *')].find((e) => !e.querySelector('*') && e.textContent.trim() === %q && e.checkVisibility())", savedWorkflow)
+	entry := fmt.Sprintf("[...document.querySelectorAll('.side-bar-panel *, .comfyui-workflows-panel *, .workflows-sidebar-tab *')].find((e) => !e.querySelector('*') && e.textContent.trim().startsWith(%q) && e.checkVisibility())", savedWorkflow)
 	p.wait("the saved workflow in the list", entry)
 	p.run(entry + ".click()")
 	p.wait("the saved graph", `app.graph._nodes.length === 3 && app.graph._nodes.some((n) => n.type === 'SaveImage')`)
