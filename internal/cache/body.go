@@ -22,8 +22,8 @@ const smallest = 512 // bytes: below, compressing costs more than it saves
 
 // encoders are safe for concurrent use and cost nothing while idle.
 var (
-	encoder, _ = zstd.NewWriter(nil, zstd.WithEncoderLevel(zstd.SpeedBetterCompression), zstd.WithEncoderConcurrency(1), zstd.WithWindowSize(4<<20))
-	decoder, _ = zstd.NewReader(nil, zstd.WithDecoderConcurrency(1))
+	encoder, _ = zstd.NewWriter(nil, zstd.WithEncoderLevel(zstd.SpeedDefault), zstd.WithEncoderConcurrency(1), zstd.WithLowerEncoderMem(true), zstd.WithWindowSize(4<<20))
+	decoder, _ = zstd.NewReader(nil, zstd.WithDecoderConcurrency(1), zstd.WithDecoderLowmem(true))
 )
 
 func (b *bodies) compress(worthwhile bool) {

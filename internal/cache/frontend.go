@@ -7,6 +7,7 @@ import (
 	"net/url"
 	"path"
 	"regexp"
+	"runtime/debug"
 	"slices"
 	"strings"
 	"sync"
@@ -161,8 +162,11 @@ func (c *Cache) Run(ctx context.Context) error {
 			return nil
 		case <-c.expected:
 		}
-		if err := c.Warm(ctx); err != nil && ctx.Err() == nil {
+		switch did, err := c.Warm(ctx); {
+		case err != nil && ctx.Err() == nil:
 			c.opts.Log.Debug("ComfyUI's page could not be fetched ahead", "err", err)
+		case did:
+			debug.FreeOSMemory() // reading and compressing took several times what is kept
 		}
 	}
 }
@@ -170,10 +174,11 @@ func (c *Cache) Run(ctx context.Context) error {
 // Warm fetches and compresses what the page will need, before it is asked for:
 // the files that it names, and those that they import. Not before somebody is
 // about to log in: a gate that nobody uses stays small.
-func (c *Cache) Warm(ctx context.Context) error {
+// It tells whether there was something to do.
+func (c *Cache) Warm(ctx context.Context) (did bool, err error) {
 	page, err := c.Page(ctx)
 	if err != nil {
-		return fmt.Errorf("fetch ComfyUI's page: %w", err)
+		return false, fmt.Errorf("fetch ComfyUI's page: %w", err)
 	}
 	c.front.mu.Lock()
 	build := c.front.build
@@ -181,11 +186,11 @@ func (c *Cache) Warm(ctx context.Context) error {
 	c.front.warm = build
 	c.front.mu.Unlock()
 	if done || build == "" {
-		return nil
+		return false, nil
 	}
 	html, err := page.Body()
 	if err != nil {
-		return err
+		return false, err
 	}
 	imports := importMap(html, build)
 	queue := named(html, build)
@@ -199,7 +204,7 @@ func (c *Cache) Warm(ctx context.Context) error {
 		}
 		text, err := e.Body()
 		if err != nil {
-			return err
+			return true, err
 		}
 		for _, f := range imported(text, queue[i], imports) {
 			if !slices.Contains(queue, f) {
@@ -207,7 +212,7 @@ func (c *Cache) Warm(ctx context.Context) error {
 			}
 		}
 	}
-	return ctx.Err()
+	return true, ctx.Err()
 }
 
 var (

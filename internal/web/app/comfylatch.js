@@ -16,6 +16,7 @@ if (me) await register(me);
 async function register(me) {
   await loadInject();
   watchSession(api);
+  refreshNodes();
 
   const label = me.guest ? 'You are a guest' : `${me.name} (${me.role})`;
   const commands = [{ id: 'comfylatch.Who', label, icon: 'pi pi-user', function: () => notice(`You are here as ${me.guest ? 'a guest' : label}.`) }];
@@ -52,4 +53,15 @@ async function register(me) {
   };
   if (me.guest) hideFromGuests.early(api);
   app.registerExtension(extension);
+}
+
+// refreshNodes makes "R" (refresh node definitions) see what has changed on
+// the disk: the gate keeps the definitions, so it is told to ask anew.
+function refreshNodes() {
+  const refresh = app.refreshComboInNodes;
+  if (typeof refresh !== 'function') return;
+  app.refreshComboInNodes = async function (...args) {
+    await fetch('/_latch/refresh', { method: 'POST' }).catch(() => {});
+    return refresh.apply(this, args);
+  };
 }
