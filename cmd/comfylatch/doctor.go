@@ -111,6 +111,7 @@ func (r *report) comfyUI(ctx context.Context, cfg config.Config) {
 			r.warning("ComfyUI-Login is installed too, so people log in twice: remove %s and restart ComfyUI", node)
 		}
 	}
+	r.companionNode(cfg)
 	address, err := url.Parse(cfg.Upstream)
 	if err != nil {
 		return // told by Problems

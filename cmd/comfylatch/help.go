@@ -10,6 +10,9 @@ const help = `comfylatch is the door in front of ComfyUI: a login, API keys and 
   comfylatch token create NAME            make a token for a program
   comfylatch token list                   list the tokens
   comfylatch token revoke ID              end a token
+  comfylatch node install --comfyui DIR   add Upload Image Incognito to ComfyUI
+                                          (--only-gate: it answers none but us)
+  comfylatch node remove --comfyui DIR    take it out again
   comfylatch import --comfyui DIR         take over ComfyUI-Login's password
   comfylatch uninstall --comfyui DIR      leave no trace in ComfyUI's folder
   comfylatch doctor                       say what is wrong and how to mend it

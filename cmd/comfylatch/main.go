@@ -84,6 +84,7 @@ var commands = map[string]func(context.Context, Env) error{
 	"demo":      runDemo,
 	"token":     runToken,
 	"import":    runImport,
+	"node":      runNode,
 	"uninstall": runUninstall,
 	"doctor":    runDoctor,
 	"version":   runVersion,

@@ -10,7 +10,9 @@ import (
 	"time"
 
 	"comfylatch/internal/config"
+	"comfylatch/internal/incognito"
 	"comfylatch/internal/store"
+	"comfylatch/node"
 )
 
 // runUninstall takes everything of ours out of ComfyUI's folder. What the
@@ -23,6 +25,13 @@ func runUninstall(_ context.Context, env Env) error {
 	}
 	if err != nil {
 		return err
+	}
+	removed, err := node.Remove(cfg.ComfyUI)
+	if err != nil {
+		return err
+	}
+	if removed {
+		fmt.Fprintln(env.Stderr, "The companion node is removed.")
 	}
 	dir := filepath.Join(cfg.ComfyUI, "login")
 	if _, err := os.Stat(dir); errors.Is(err, os.ErrNotExist) {
@@ -54,13 +63,15 @@ func runUninstall(_ context.Context, env Env) error {
 func removeOurs(env Env, dir, name string, loginStays bool) error {
 	path := filepath.Join(dir, name)
 	switch {
+	case name == "incognito":
+		return incognito.New(incognito.Options{Dir: path}).Clean()
 	case name == "login.html" || name == "comfylatch.toml":
 		return putAside(env, path)
 	case name == "PASSWORD" && loginStays && !isOurs(path):
 		return nil
 	case name == "GUEST_MODE" && loginStays:
 		return nil
-	case name == "PASSWORD", name == "GUEST_MODE", name == "lock", name == "secret.key", strings.HasPrefix(name, "comfylatch.db"):
+	case name == "PASSWORD", name == "GUEST_MODE", name == "lock", name == "secret.key", name == "node.secret", strings.HasPrefix(name, "comfylatch.db"):
 		if err := os.Remove(path); err != nil {
 			return fmt.Errorf("remove %s: %w", path, err)
 		}

@@ -285,9 +285,6 @@ func (r *Room) touch(p *picture) {
 
 const handlePrefix = "pic_"
 
-// handleLength is that of "pic_" and 24 random bytes.
-var handleLength = len(handlePrefix) + base64.RawURLEncoding.EncodedLen(24)
-
 func newHandle() string {
 	var b [24]byte
 	_, _ = rand.Read(b[:]) // never fails (crypto/rand)
