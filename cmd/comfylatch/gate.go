@@ -16,6 +16,7 @@ import (
 	"comfylatch/internal/audit"
 	"comfylatch/internal/cache"
 	"comfylatch/internal/config"
+	"comfylatch/internal/incognito"
 	"comfylatch/internal/login"
 	"comfylatch/internal/proxy"
 	"comfylatch/internal/server"
@@ -79,6 +80,7 @@ type gate struct {
 	upstream  *upstream.Server
 	proxy     *proxy.Proxy
 	cache     *cache.Cache
+	pictures  *incognito.Room
 	server    *server.Server
 }
 
@@ -135,7 +137,12 @@ func (g *gate) openServer() error {
 		},
 		OurCookie: func(name string) bool { return name == web.CookieName(true) || name == web.CookieName(false) },
 		Watch:     g.sessions.Watch, MaxSockets: maxSockets})
-	o := web.Options{Login: g.login, LoginPage: filepath.Join(g.cfg.State, "login.html"), Log: g.log, Version: version, SessionAge: g.cfg.SessionMax, PublicPrefetch: g.cache.Ahead,
+	g.pictures = incognito.New(incognito.Options{Dir: filepath.Join(g.cfg.State, "incognito"), SecretFile: nodeSecret(g.cfg.State),
+		Upstream: g.upstream, Watch: g.sessions.Watch, Log: g.log})
+	if err := g.pictures.Clean(); err != nil {
+		return err
+	}
+	o := web.Options{Pictures: g.pictures.ServeHTTP, Login: g.login, LoginPage: filepath.Join(g.cfg.State, "login.html"), Log: g.log, Version: version, SessionAge: g.cfg.SessionMax, PublicPrefetch: g.cache.Ahead,
 		Health: func(ctx context.Context) (any, bool) { h := g.upstream.Health(ctx); return h, h.OK() }}
 	if g.cfg.FreeMemory {
 		o.Leave = (&server.Memory{Sockets: g.proxy, ComfyUI: g.upstream, Log: g.log}).Leave
@@ -145,7 +152,7 @@ func (g *gate) openServer() error {
 		return err
 	}
 	g.server = server.New(server.Options{Site: site, Login: g.login, Sessions: g.login, Upstream: g.proxy, Cache: g.cache, Log: g.log,
-		BindClient: g.proxy.ClientIDs().Bind, NodeModule: upstream.NewNodes(g.upstream).Module, GuestNodes: g.cfg.GuestNodes, DenyNodes: g.cfg.DenyNodes, Auth: g.cfg.Auth, APIKey: g.cfg.APIKey, TrustedProxies: g.cfg.TrustedProxies, Hosts: g.cfg.Hosts})
+		BindClient: g.proxy.ClientIDs().Bind, Pictures: g.pictures, NodeModule: upstream.NewNodes(g.upstream).Module, GuestNodes: g.cfg.GuestNodes, DenyNodes: g.cfg.DenyNodes, Auth: g.cfg.Auth, APIKey: g.cfg.APIKey, TrustedProxies: g.cfg.TrustedProxies, Hosts: g.cfg.Hosts})
 	return nil
 }
 
@@ -166,7 +173,7 @@ func (g *gate) run(ctx context.Context, env Env, b behind) error {
 	g.console.greet(g.cfg, g.listeners)
 	work, stopWork := context.WithCancel(context.WithoutCancel(ctx))
 	var workers group
-	for _, run := range []func(context.Context) error{g.login.Run, g.sessions.Run, g.throttle.Run, g.audit.Run, g.cache.Run, g.tell} {
+	for _, run := range []func(context.Context) error{g.login.Run, g.sessions.Run, g.throttle.Run, g.audit.Run, g.pictures.Run, g.cache.Run, g.tell} {
 		workers.start(func() error { return run(work) })
 	}
 	workers.start(func() error { g.upstream.Run(work); return nil })

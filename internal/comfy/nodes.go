@@ -21,6 +21,8 @@ func NodeAccess(class, module string, known bool) Access {
 		return Users
 	case module == "nodes" || module == "custom_nodes.websocket_image_save": // the one that ComfyUI ships as a custom node
 		return Guests
+	case module == "custom_nodes.comfylatch_incognito": // our own
+		return Guests
 	case strings.HasPrefix(module, "comfy_extras.") && !slices.Contains(userModules, module):
 		return Guests
 	}

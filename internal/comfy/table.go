@@ -120,6 +120,9 @@ var Table = []Route{
 	{Methods: "PATCH", Pattern: "/internal/logs/subscribe", Least: Admins, Plain: true, Touches: "the log over a socket"},
 	{Methods: "GET", Pattern: "/internal/folder_paths", Least: Admins, Plain: true, Touches: "the server's folders"},
 
+	// The companion node (folder node/): for the gate itself.
+	{Methods: "*", Pattern: "/comfylatch/{path...}", Least: Admins, Answer: Closed, Touches: "private pictures, between the gate and its companion node"},
+
 	// krita-ai-diffusion's comfyui-tooling-nodes.
 	{Methods: "GET", Pattern: "/etn/model_info", Least: Users, Touches: "models and what they are"},
 	{Methods: "GET", Pattern: "/etn/model_info/{folder}", Least: Users, Touches: "models and what they are"},

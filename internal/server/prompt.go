@@ -42,6 +42,10 @@ func (s *Server) prompt(w http.ResponseWriter, r *http.Request, x *exchange) {
 	if err == nil {
 		err = s.checkPrompt(r.Context(), p, x.who)
 	}
+	ran := func(accepted bool) {}
+	if err == nil && s.Pictures != nil {
+		ran, err = s.Pictures.Take(p, x.who)
+	}
 	var bad *comfy.PromptError
 	if errors.As(err, &bad) {
 		status := http.StatusBadRequest
@@ -57,6 +61,7 @@ func (s *Server) prompt(w http.ResponseWriter, r *http.Request, x *exchange) {
 	}
 	c := &capture{header: make(http.Header)}
 	s.Upstream.ServeHTTP(c, withBody(r, out), x.req, x.who)
+	ran(c.status == http.StatusOK)
 	var answer struct {
 		PromptID string `json:"prompt_id"`
 	}
@@ -64,6 +69,12 @@ func (s *Server) prompt(w http.ResponseWriter, r *http.Request, x *exchange) {
 		s.ledger.Note(answer.PromptID, x.who.ID())
 	}
 	c.send(w, r, nil)
+}
+
+// Pictures checks the private pictures that a prompt names: they must be who's
+// own, and unlocked for this run. ran is told whether ComfyUI took the prompt.
+type Pictures interface {
+	Take(p *comfy.PromptBody, who account.Principal) (ran func(accepted bool), err error)
 }
 
 func (s *Server) refusePrompt(w http.ResponseWriter, r *http.Request, x *exchange, status int, e *comfy.PromptError) {
@@ -130,22 +141,30 @@ func (s *Server) checkNodes(ctx context.Context, p *comfy.PromptBody, who accoun
 	return nil
 }
 
-// guestPrompt keeps a guest's files in a folder of their own.
+// guestPrompt keeps a guest's files in a folder of their own. What would be
+// written elsewhere, because the name comes by a link or wrapped or as a
+// number, is refused; ComfyUI makes text of all of these.
 func guestPrompt(p *comfy.PromptBody, who account.Principal) error {
+	p.Drop("prompt_id") // ComfyUI chooses one that is nobody's yet
 	for _, n := range p.Nodes() {
+		refuse := func(details string) error {
+			return &comfy.PromptError{Type: "forbidden", Message: "This is not allowed here", NodeID: n.ID, Class: n.Class, Details: details}
+		}
 		for i, m := range n.Inputs {
+			for _, text := range comfy.Texts(m.Value) {
+				base, kind := comfy.CutAnnotation(text)
+				if isolate.Foreign(who, base) || kind != "" && !isolate.MayRead(who, kind, base) {
+					return refuse(m.Key + ": guests can load what they made, not what others made")
+				}
+			}
+			if m.Key != "filename_prefix" {
+				continue
+			}
 			text, ok := m.Value.(string)
 			if !ok {
-				continue
+				return refuse("filename_prefix must be plain text")
 			}
-			if m.Key == "filename_prefix" {
-				n.Inputs[i].Value = isolate.Folder(who) + "/" + text
-				continue
-			}
-			if base, kind, ok := cutAnnotation(text); ok && kind == "output" && !isolate.InFolder(who, base) {
-				return &comfy.PromptError{Type: "forbidden", Message: "This is not allowed here", NodeID: n.ID, Class: n.Class,
-					Details: fmt.Sprintf("%s: guests can load what they made, not what others made", m.Key)}
-			}
+			n.Inputs[i].Value = isolate.Folder(who) + "/" + text
 		}
 	}
 	return nil

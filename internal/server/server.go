@@ -47,6 +47,9 @@ type Options struct {
 	// BindClient ties a client id, by which ComfyUI delivers events, to the
 	// principal who used it first. It tells whether it is this one's.
 	BindClient func(clientID, principalID string) bool
+	// Pictures lets a prompt use private pictures; room incognito does. May be
+	// nil.
+	Pictures Pictures
 	// NodeModule says where ComfyUI found a node class, and whether it has it.
 	NodeModule func(ctx context.Context, class string) (module string, known bool, err error)
 	GuestNodes []string // classes that guests may run besides ComfyUI's own

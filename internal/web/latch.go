@@ -36,6 +36,8 @@ func (s *Site) serveLatch(w http.ResponseWriter, r *http.Request, v Visit) {
 		s.serveAsset(w, r, "app", file)
 	case path == "api/me":
 		s.serveMe(w, r, v)
+	case s.opt.Pictures != nil && strings.HasPrefix(path+"/", "api/incognito/"):
+		s.opt.Pictures(w, r, v.Req, v.Who)
 	case path == "leave":
 		s.serveLeave(w, r, v)
 	default:

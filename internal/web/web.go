@@ -82,6 +82,9 @@ type Options struct {
 	// Leave is told that a browser window of p's has been closed or left
 	// alone. Nil: the switch --free-memory is off, and browsers are told so.
 	Leave func(ctx context.Context, p account.Principal, clientID string)
+	// Pictures answers what is under /_latch/api/incognito; room incognito
+	// does. May be nil.
+	Pictures func(w http.ResponseWriter, r *http.Request, req *comfy.Request, who account.Principal)
 	// LoginPage is the path of the owner's own login page, "" for none. The
 	// file need not exist.
 	LoginPage string
