@@ -2,8 +2,6 @@ package comfy
 
 import (
 	"encoding/json"
-	"fmt"
-	"strings"
 )
 
 // PromptBody is the body of POST /prompt, read once: what is checked is what
@@ -71,6 +69,9 @@ func ParsePrompt(data []byte) (*PromptBody, error) {
 		}
 	}
 	p := &PromptBody{body: body}
+	if err := p.checkIDs(); err != nil {
+		return nil, err
+	}
 	graph, _ := body.Get("prompt")
 	nodes, _ := graph.(Object)
 	for i := range nodes {
@@ -104,19 +105,42 @@ func (p *PromptBody) Text(key string) string {
 // one in extra_data where ComfyUI looks when that is missing.
 func (p *PromptBody) ClientIDs() []string {
 	var ids []string
-	if id := p.Text("client_id"); id != "" {
-		ids = append(ids, id)
-	}
-	if extra, ok := p.body.Get("extra_data"); ok {
-		if o, ok := extra.(Object); ok {
-			if v, ok := o.Get("client_id"); ok {
-				if id, ok := v.(string); ok && id != "" {
-					ids = append(ids, id)
-				}
+	for _, o := range []Object{p.body, p.extraData()} {
+		if v, _ := o.Get("client_id"); v != nil {
+			if id, ok := v.(string); ok && id != "" {
+				ids = append(ids, id)
 			}
 		}
 	}
 	return ids
+}
+
+func (p *PromptBody) extraData() Object {
+	extra, _ := p.body.Get("extra_data")
+	o, _ := extra.(Object)
+	return o
+}
+
+// checkIDs refuses ids that are not text. A client_id that Python cannot look
+// up ({} or []) ends ComfyUI's loop of events, and with it ComfyUI (server.py,
+// send_json); a prompt_id is turned into text there, and would be another's.
+func (p *PromptBody) checkIDs() error {
+	bad := func(key string) error {
+		return &PromptError{Type: "invalid_" + key, Message: "The prompt could not be read", Details: key + " is not text"}
+	}
+	for _, o := range []Object{p.body, p.extraData()} {
+		if v, there := o.Get("client_id"); there && v != nil {
+			if _, ok := v.(string); !ok {
+				return bad("client_id")
+			}
+		}
+	}
+	if v, there := p.body.Get("prompt_id"); there {
+		if _, ok := v.(string); !ok {
+			return bad("prompt_id")
+		}
+	}
+	return nil
 }
 
 // Has tells whether the body has a member.
@@ -148,98 +172,4 @@ func (p *PromptBody) DropFingerprints() {
 	for i := range p.nodes {
 		p.nodes[i].raw.Drop("is_changed")
 	}
-}
-
-// CheckFiles refuses inputs that name files outside ComfyUI's folders.
-// ComfyUI 0.3.64 and 0.24 join what a loader is given to the input folder
-// without a look (CVE-2026-56673, folder_paths.get_annotated_filepath), so
-// "../login/PASSWORD" and "/etc/passwd" work there.
-//
-// For the core loaders that is never right. Which input of which custom node
-// is a file is not known, and some take absolute paths on purpose: an
-// administrator may use those (everyNode is false). For others a
-// text input counts as a file when it is called like one or its node is a
-// loader, and everything else that is nothing but a climbing path; prose must
-// pass ("a cat, 16/9, and so on ...").
-func (p *PromptBody) CheckFiles(everyNode bool) error {
-	for _, n := range p.nodes {
-		for _, m := range n.Inputs {
-			for _, s := range texts(m.Value) {
-				if !escapes(s) || !coreLoaders[n.Class] && !(everyNode && likeAFile(n.Class, m.Key, s)) {
-					continue
-				}
-				return &PromptError{Type: "value_not_allowed", Message: "A file name is not allowed",
-					Details: fmt.Sprintf("%s: %q leads out of ComfyUI's folders", m.Key, short(s)), NodeID: n.ID, Class: n.Class}
-			}
-		}
-	}
-	return nil
-}
-
-// coreLoaders are ComfyUI's own nodes that read a file of the input folder
-// (nodes.py, comfy_extras/nodes_{audio,video,load_3d,dataset}.py).
-var coreLoaders = map[string]bool{
-	"LoadImage": true, "LoadImageMask": true, "LoadImageOutput": true, "LoadLatent": true, "LoadAudio": true, "LoadVideo": true,
-	"Load3D": true, "Load3DAnimation": true, "LoadImageSetFromFolderNode": true, "LoadImageTextSetFromFolderNode": true,
-	"LoadImageDataSetFromFolder": true, "LoadImageTextDataSetFromFolder": true, "LoadTrainingDataset": true, "LoadImageIncognito": true,
-}
-
-// texts are the strings of an input's value: itself, or the elements of a list
-// that is not a link to another node (["4", 0]).
-func texts(v any) []string {
-	switch v := v.(type) {
-	case string:
-		return []string{v}
-	case []any:
-		if len(v) == 2 {
-			if _, isLink := v[1].(json.Number); isLink {
-				return nil
-			}
-		}
-		var all []string
-		for _, e := range v {
-			all = append(all, texts(e)...)
-		}
-		return all
-	case Object:
-		var all []string
-		for _, m := range v {
-			all = append(all, texts(m.Value)...)
-		}
-		return all
-	}
-	return nil
-}
-
-// likeAFile tells whether an input that escapes is one that a node would open.
-func likeAFile(class, input, value string) bool {
-	return namesFile(class, input) || strings.Contains(value, "..") && !strings.ContainsAny(value, " \n,")
-}
-
-// namesFile tells inputs that take a file's name.
-func namesFile(class, input string) bool {
-	switch strings.ToLower(input) {
-	case "image", "images", "mask", "video", "audio", "file", "filename", "filename_prefix", "path", "directory", "folder", "model_file", "image_path", "video_path", "subfolder", "latent":
-		return true
-	}
-	l := strings.ToLower(input)
-	return strings.HasPrefix(class, "Load") || strings.HasSuffix(l, "_file") || strings.HasSuffix(l, "_path") || strings.HasSuffix(l, "_name") || strings.HasSuffix(l, "_dir")
-}
-
-// escapes tells whether a name is absolute or climbs: with either separator,
-// and a drive or a share as Windows has them.
-func escapes(name string) bool {
-	s := strings.ReplaceAll(strings.TrimSpace(name), `\`, "/")
-	if strings.HasPrefix(s, "/") || strings.HasPrefix(s, "~") || strings.ContainsRune(s, 0) {
-		return true
-	}
-	if len(s) > 2 && s[1] == ':' && s[2] == '/' {
-		return true
-	}
-	for part := range strings.SplitSeq(s, "/") {
-		if strings.TrimRight(part, " ") == ".." {
-			return true
-		}
-	}
-	return false
 }

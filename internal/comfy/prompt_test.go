@@ -29,6 +29,8 @@ func TestABodyThatTwoReadersCouldTakeDifferentlyIsRefused(t *testing.T) {
 		"two values": `{}{}`, "trailing text": `{} x`, "cut": `{"prompt":`, "not UTF-8": "{\"a\":\"\xff\"}",
 		"depth": strings.Repeat(`{"a":`, 200) + "1" + strings.Repeat("}", 200), "members": "[" + strings.Repeat("1,", maxJSONMembers) + "1]",
 		"BOM": "\ufeff{}", "comment": "{/**/}", "single quotes": "{'a':1}", "leading zero": `{"a":01}`, "extra_data that ends the worker": `{"prompt":{},"extra_data":5}`,
+		"a client_id that ends ComfyUI": `{"prompt":{},"client_id":{}}`, "a client_id in extra_data that ends ComfyUI": `{"prompt":{},"extra_data":{"client_id":[]}}`,
+		"T22 a prompt_id that becomes text": `{"prompt":{},"prompt_id":5}`,
 	} {
 		t.Run(name, func(t *testing.T) {
 			_, err := ParsePrompt([]byte(body))
@@ -49,7 +51,7 @@ func TestABodyThatTwoReadersCouldTakeDifferentlyIsRefused(t *testing.T) {
 }
 
 func TestLoadersStayInTheirFolders(t *testing.T) {
-	prompt := func(class, input, value string) *PromptBody {
+	prompt := func(class, input string, value any) *PromptBody {
 		body, _ := json.Marshal(map[string]any{"prompt": map[string]any{"1": map[string]any{"class_type": class, "inputs": map[string]any{input: value}}}})
 		p, err := ParsePrompt(body)
 		if err != nil {
@@ -58,8 +60,9 @@ func TestLoadersStayInTheirFolders(t *testing.T) {
 		return p
 	}
 	for _, c := range []struct {
-		name, class, input, value string
-		admins, others            bool // refused
+		name, class, input string
+		value              any
+		admins, others     bool // refused
 	}{
 		{"T9 dot-dot", "LoadImage", "image", "../x.png", true, true},
 		{"T9 absolute", "LoadImage", "image", "/etc/passwd", true, true},
@@ -73,6 +76,14 @@ func TestLoadersStayInTheirFolders(t *testing.T) {
 		{"T9 custom loader", "VHS_LoadVideoPath", "video", "/etc/passwd", false, true},
 		{"T9 custom input", "Whatever", "source", "../../etc/passwd", false, true},
 		{"T9 saving elsewhere", "SaveImage", "filename_prefix", "../../x", false, true},
+		{"T9 wrapped", "LoadImage", "image", map[string]any{"__value__": "../x.png"}, true, true},
+		{"T9 wrapped list", "LoadImage", "image", map[string]any{"__value__": []any{"../x.png", 0}}, true, true},
+		{"T9 in a list", "LoadImage", "image", []any{"a", "b", "../x"}, true, true},
+		{"T9 inside an object", "Load3D", "image", map[string]any{"image": "../../x.png [temp]"}, true, true},
+		{"T9 by a link", "Painter", "mask", []any{"4", 0}, false, true},
+		{"T9 by a link through a switch", "LoadImage", "image", []any{"4", 0}, false, true},
+		{"T9 custom loader, wrapped", "VHS_LoadVideoPath", "video", map[string]any{"__value__": "/etc/passwd"}, false, true},
+		{"a link to a picture", "ImageScale", "image", []any{"4", 0}, false, false},
 		{"a picture", "LoadImage", "image", "a.png", false, false},
 		{"a picture in a folder", "LoadImage", "image", "pasted/a..b.png", false, false},
 		{"an annotated picture", "LoadImage", "image", "a.png [output]", false, false},
@@ -88,6 +99,18 @@ func TestLoadersStayInTheirFolders(t *testing.T) {
 				t.Errorf("others: %v, refused should be %v", err, c.others)
 			}
 		})
+	}
+}
+
+func TestAnnotationsAreReadAsComfyUIReadsThem(t *testing.T) {
+	for name, want := range map[string][2]string{
+		"a.png [output]": {"a.png", "output"}, "a.png [temp]": {"a.png", "temp"}, "a.png [input]": {"a.png", "input"}, "a.png": {"a.png", ""},
+		"a.png  [output]": {"a.png ", "output"}, "a.png[output]": {"a.pn", "output"}, "a.png [Output]": {"a.png [Output]", ""}, "a.png [output] ": {"a.png [output] ", ""},
+		"guests/ownx[output]": {"guests/own", "output"}, "a\u00e9[temp]": {"a", "temp"}, "[output]": {"", "output"}, "a [output] [temp]": {"a [output]", "temp"},
+	} {
+		if base, kind := CutAnnotation(name); base != want[0] || kind != want[1] {
+			t.Errorf("%q is read as %q, %q, want %q", name, base, kind, want)
+		}
 	}
 }
 
