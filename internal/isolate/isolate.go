@@ -12,6 +12,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"path"
 	"slices"
 	"strings"
 	"sync"
@@ -73,6 +74,32 @@ func Folder(p account.Principal) string {
 func InFolder(p account.Principal, subfolder string) bool {
 	own := Folder(p)
 	return subfolder == own || strings.HasPrefix(subfolder, own+"/")
+}
+
+// MayRead tells whether a guest may have a file of ComfyUI's folders: their
+// own, those that a workflow begins with (input) and previews, whose names are
+// random (temp). kind is the folder, name the path below it.
+func MayRead(p account.Principal, kind, name string) bool {
+	if strings.Contains(name, "..") || strings.HasPrefix(name, "/") || strings.ContainsAny(name, "\\:\x00") {
+		return false
+	}
+	name = path.Clean(name)
+	if InFolder(p, name) {
+		return true
+	}
+	return (kind == "input" || kind == "temp") && !guestFolder(name)
+}
+
+// guestFolder tells a name in the folder of some guest, as file systems that
+// do not tell cases apart would read it.
+func guestFolder(name string) bool {
+	first, _, _ := strings.Cut(path.Clean(name), "/")
+	return strings.EqualFold(first, "guests")
+}
+
+// Foreign tells whether a name leads into the folder of another guest.
+func Foreign(p account.Principal, name string) bool {
+	return guestFolder(name) && !InFolder(p, path.Clean(name))
 }
 
 // Keep says which prompts stay in a view.

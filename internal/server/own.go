@@ -2,6 +2,7 @@ package server
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/json"
 	"io"
 	"net/http"
@@ -71,9 +72,10 @@ func (s *Server) rewrite(w http.ResponseWriter, r *http.Request, x *exchange, ch
 	}
 }
 
-// mayView: a guest sees input files (a workflow begins with them), temporary
-// previews (their names are random), and of the output folder their own. An
-// annotation in the name ("a.png [output]") beats the type in ComfyUI.
+// mayView tells whether a guest may look at a file. An annotation in the name
+// ("a.png [output]") beats the type in ComfyUI, and of a name with slashes it
+// takes what stands behind the last (server.py, view_image): the folder must
+// stand in subfolder.
 func mayView(x *exchange) bool {
 	name, _ := x.req.Value("filename")
 	kind, ok := x.req.Value("type")
@@ -81,32 +83,19 @@ func mayView(x *exchange) bool {
 		kind = "output"
 	}
 	sub, _ := x.req.Value("subfolder")
-	if base, annotated, ok := cutAnnotation(name); ok {
-		name, kind = base, annotated
-	}
-	if strings.Contains(name, "..") || strings.HasPrefix(name, "/") || strings.Contains(sub, "..") || strings.ContainsAny(name+sub, `\:`) {
-		return false
-	}
-	sub = strings.Trim(sub+"/"+name, "/")
-	switch kind {
-	case "temp":
-		return true
-	case "input":
-		return !strings.HasPrefix(sub, "guests/") || isolate.InFolder(x.who, sub)
-	case "output":
-		return isolate.InFolder(x.who, sub)
-	}
-	return false
+	return mayReadFile(x.who, name, sub, kind)
 }
 
-// cutAnnotation splits "a.png [output]" (ComfyUI folder_paths.annotated_filepath).
-func cutAnnotation(name string) (base, kind string, ok bool) {
-	for _, k := range []string{"output", "input", "temp"} {
-		if strings.HasSuffix(name, "["+k+"]") {
-			return strings.TrimSuffix(name[:len(name)-len(k)-2], " "), k, true
-		}
+// mayReadFile is for the two routes that take a file in three parts.
+func mayReadFile(who account.Principal, name, sub, kind string) bool {
+	name, annotated := comfy.CutAnnotation(name)
+	if strings.Contains(name, "/") {
+		return false
 	}
-	return name, "", false
+	if sub != "" {
+		name = sub + "/" + name
+	}
+	return isolate.MayRead(who, cmp.Or(annotated, kind), name)
 }
 
 // ownAct lets a guest end their own prompts: what names another's, or

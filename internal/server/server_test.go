@@ -146,6 +146,17 @@ func (h *house) guest() string {
 	return web.CookieName(false) + "=" + secret.Reveal()
 }
 
+// token makes an API token of a role and gives it as a header line.
+func (h *house) token(role string) string {
+	h.t.Helper()
+	r := map[string]account.Role{"user": account.User, "admin": account.Admin}[role]
+	value, _, err := h.login.CreateToken(h.t.Context(), login.NewToken{Name: "a " + role + "'s", Role: r, UserID: "u-" + role})
+	if err != nil {
+		h.t.Fatal(err)
+	}
+	return "Authorization: Bearer " + value.Reveal()
+}
+
 func (h *house) eventually(what string, ok func() bool) {
 	h.t.Helper()
 	for end := time.Now().Add(10 * time.Second); time.Now().Before(end); time.Sleep(10 * time.Millisecond) {

@@ -1,7 +1,7 @@
 package server
 
 import (
-	"encoding/json"
+	"cmp"
 	"errors"
 	"fmt"
 	"io"
@@ -11,8 +11,10 @@ import (
 	"net/textproto"
 	"path"
 	"strings"
+	"unicode/utf8"
 
 	"comfylatch/internal/account"
+	"comfylatch/internal/comfy"
 	"comfylatch/internal/isolate"
 )
 
@@ -135,14 +137,14 @@ func copyPart(to *multipart.Writer, p *multipart.Part, name, file string, who ac
 		return err
 	}
 	value, err := io.ReadAll(io.LimitReader(p, maxField+1))
-	if err != nil {
+	if err != nil || !utf8.Valid(value) {
 		return &formError{text: "The form could not be read."}
 	}
 	if len(value) > maxField || file != "" {
 		return &formError{text: fmt.Sprintf("The field %q is too long, or a file.", cut(name, 32))}
 	}
-	text, err := checkField(name, string(value), who)
-	if err != nil {
+	text, known, err := checkField(name, string(value), who)
+	if err != nil || !known {
 		return err
 	}
 	return to.WriteField(name, text)
@@ -157,44 +159,56 @@ func addFolder(to *multipart.Writer, seen map[string]bool, who account.Principal
 	return nil
 }
 
-func checkField(name, value string, who account.Principal) (string, error) {
+// checkField gives a field as it is to be sent. Those that ComfyUI does not
+// have stay here: the name "_charset_", for one, would change how aiohttp reads
+// all the others (multipart.py, MultipartReader.next).
+func checkField(name, value string, who account.Principal) (text string, known bool, err error) {
 	guest := who.Role == account.Guest
 	switch name {
 	case "type":
 		if value != "input" && value != "temp" && value != "" && (guest || value != "output") {
-			return "", &formError{text: "Files can be uploaded to input or temp.", forbidden: true}
+			return "", true, &formError{text: "Files can be uploaded to input or temp.", forbidden: true}
 		}
 	case "subfolder":
 		if climbs(value) {
-			return "", &formError{text: "The subfolder leads out of ComfyUI's folders."}
+			return "", true, &formError{text: "The subfolder leads out of ComfyUI's folders."}
 		}
 		if guest {
-			return strings.TrimSuffix(isolate.Folder(who)+"/"+strings.Trim(value, "/"), "/"), nil
+			return strings.TrimSuffix(isolate.Folder(who)+"/"+strings.Trim(value, "/"), "/"), true, nil
 		}
 	case "overwrite":
 		if value != "" && value != "true" && value != "1" && value != "false" && value != "0" {
-			return "", &formError{text: "overwrite is true or false."}
+			return "", true, &formError{text: "overwrite is true or false."}
 		}
 		if !guest { // the file may be another's; ComfyUI then finds a new name
-			return "false", nil
+			return "false", true, nil
 		}
 	case "original_ref":
-		return value, checkReference(value, who)
+		return value, true, checkReference(value, who)
+	default:
+		return "", false, nil
 	}
-	return value, nil
+	return value, true, nil
 }
 
 // checkReference looks at the picture that a mask belongs to: ComfyUI copies
 // its pixels and its workflow into the new file.
 func checkReference(value string, who account.Principal) error {
-	var ref struct{ Filename, Subfolder, Type string }
-	if json.Unmarshal([]byte(value), &ref) != nil {
+	v, err := comfy.ParseJSON([]byte(value))
+	ref, ok := v.(comfy.Object)
+	text := func(key string) string {
+		member, there := ref.Get(key)
+		s, isText := member.(string)
+		ok = ok && (isText || !there)
+		return s
+	}
+	name, sub, kind := text("filename"), text("subfolder"), text("type")
+	switch {
+	case err != nil || !ok:
 		return &formError{text: "original_ref is not a reference to a picture."}
-	}
-	if climbs(ref.Filename) || climbs(ref.Subfolder) {
+	case climbs(name) || climbs(sub):
 		return &formError{text: "original_ref leads out of ComfyUI's folders."}
-	}
-	if who.Role == account.Guest && ref.Type != "input" && ref.Type != "temp" && !isolate.InFolder(who, path.Join(ref.Subfolder, ref.Filename)) {
+	case who.Role == account.Guest && !mayReadFile(who, name, sub, cmp.Or(kind, "output")):
 		return &formError{text: "Guests can mask the pictures that they made.", forbidden: true}
 	}
 	return nil
