@@ -2,6 +2,7 @@ package server
 
 import (
 	"context"
+	"encoding/base64"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -38,6 +39,11 @@ func TestRequestsOfAnotherSiteAreRefused(t *testing.T) {
 		{"control: origin", 200, []string{"Origin: " + h.url}},
 		{"control: Sec-Fetch-Site", 200, []string{"Sec-Fetch-Site: same-origin"}},
 		{"control: a key needs no origin", 200, []string{bearer}},
+		{"E1 a key that the browser remembers", 403, []string{basic, "Sec-Fetch-Site: cross-site"}},
+		{"E1 the same on another port", 403, []string{basic, "Sec-Fetch-Site: same-site"}},
+		{"E1 the same, by origin", 403, []string{basic, "Origin: https://evil.example"}},
+		{"control: Basic from a program", 200, []string{basic}},
+		{"control: Basic in our page", 200, []string{basic, "Sec-Fetch-Site: same-origin", "Origin: " + h.url}},
 		{"control: a key from a page", 200, []string{bearer, "Origin: https://other.example", "Sec-Fetch-Site: cross-site"}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -54,6 +60,8 @@ func TestRequestsOfAnotherSiteAreRefused(t *testing.T) {
 		{"T18 a link to an old Manager", "/manager/reboot", 403, []string{"Sec-Fetch-Site: cross-site", "Sec-Fetch-Mode: navigate"}},
 		{"T18 an image on another port", "/manager/reboot", 403, []string{"Sec-Fetch-Site: same-site", "Sec-Fetch-Mode: no-cors"}},
 		{"T18 a link without a word", "/manager/reboot", 403, nil},
+		{"T18 a link of another page to a custom node", "/some_node/act", 403, []string{"Referer: https://evil.example/"}},
+		{"T18 a custom node's page by its address", "/some_node/page", 404, nil},
 		{"T18 control", "/manager/reboot", 404, []string{"Referer: http://127.0.0.1:" + port + "/"}},
 		{"a link to the page", "/", 200, []string{"Sec-Fetch-Site: cross-site", "Sec-Fetch-Mode: navigate"}},
 		{"a picture in a foreign page", "/view?filename=a.png", 403, []string{"Sec-Fetch-Site: same-site", "Sec-Fetch-Mode: no-cors"}},
@@ -75,6 +83,9 @@ func TestRequestsOfAnotherSiteAreRefused(t *testing.T) {
 		h.wantNothingSent()
 	})
 }
+
+// basic is the key as a browser sends it by itself.
+var basic = "Authorization: Basic " + base64.StdEncoding.EncodeToString([]byte("any:"+testKey))
 
 func TestSocketsOfAnotherOriginAreRefused(t *testing.T) {
 	h := newHouse(t, nil)
@@ -120,6 +131,12 @@ func TestSocketsOfAnotherOriginAreRefused(t *testing.T) {
 	t.Run("a socket without a credential", func(t *testing.T) {
 		if got, _ := dial("/ws", h.url, http.Header{}); got != 401 {
 			t.Errorf("got %d, want 401", got)
+		}
+	})
+	t.Run("E3 with a key that the browser remembers", func(t *testing.T) {
+		_, value, _ := strings.Cut(basic, ": ")
+		if got, _ := dial("/ws", "https://evil.example", http.Header{"Authorization": {value}}); got != 403 {
+			t.Errorf("got %d, want 403", got)
 		}
 	})
 	t.Run("a socket with a key in the query", func(t *testing.T) {

@@ -74,6 +74,7 @@ func credential(r *http.Request, x *exchange) (string, error) {
 		}
 	}
 	for _, h := range r.Header.Values("Authorization") {
+		x.basic = x.basic || !isBearer(h)
 		take(authorization(h))
 	}
 	for _, h := range r.Header.Values("X-Api-Key") {
@@ -96,6 +97,11 @@ func credential(r *http.Request, x *exchange) (string, error) {
 		return "", account.ErrBadCredentials
 	}
 	return found, nil
+}
+
+func isBearer(header string) bool {
+	scheme, _, _ := strings.Cut(strings.TrimSpace(header), " ")
+	return strings.EqualFold(scheme, "Bearer")
 }
 
 // authorization reads "Bearer VALUE", or "Basic base64(any:VALUE)" for clients

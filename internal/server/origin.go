@@ -11,14 +11,17 @@ import (
 
 // crossSite says why a request must be taken for one that a foreign page made
 // a browser send, or "" when it need not. Only credentials that a browser adds
-// by itself are in danger: cookies, and no credential at all.
+// by itself are in danger: cookies, no credential at all, and Basic, which it
+// remembers once http://any:KEY@host/ was opened.
 //
 // Browsers tell the truth in Sec-Fetch-Site (on HTTPS and localhost) and in
 // Origin (on every POST and every WebSocket). What tells neither is refused
 // where it changes something, so that an odd client cannot be used (ComfyUI
 // CVE-2026-56674: "Origin: null" was let through).
-func crossSite(r *http.Request, who account.Principal, req *comfy.Request, p peer) string {
-	if who.Method == account.ByToken || who.Method == account.ByKey {
+func crossSite(r *http.Request, x *exchange) string {
+	who, req, p := x.who, x.req, x.peer
+	program := who.Method == account.ByToken || who.Method == account.ByKey
+	if program && !x.basic {
 		return ""
 	}
 	own := originIsOwn(r.Header.Get("Origin"), p)
@@ -36,6 +39,8 @@ func crossSite(r *http.Request, who account.Principal, req *comfy.Request, p pee
 	switch {
 	case site == "same-origin" || own == same:
 		return ""
+	case program && site == "": // Basic, and not a browser of today
+		return ""
 	case site == "none": // typed into the address bar
 		if safe {
 			return ""
@@ -50,7 +55,9 @@ func crossSite(r *http.Request, who account.Principal, req *comfy.Request, p pee
 		return "the request comes from another site"
 	case safe:
 		// Old ComfyUI-Managers act on GET (reboot, install); a link must not.
-		if who.Role != account.Anonymous && req.Least() == comfy.Admins && req.Route != comfy.Unknown && originIsOwn(r.Header.Get("Referer"), p) != same {
+		// Pages of custom nodes may be opened by their address.
+		from := originIsOwn(r.Header.Get("Referer"), p)
+		if who.Role != account.Anonymous && req.Least() == comfy.Admins && from != same && (req.Route != comfy.Unknown || from == foreign) {
 			return "a browser did not say which page asks for this"
 		}
 		return ""

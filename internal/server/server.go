@@ -83,6 +83,7 @@ type exchange struct {
 	stale      bool // came with a session cookie that is no longer good
 	pathKey    string
 	hasPathKey bool
+	basic      bool   // the credential is one that a browser may send by itself
 	refusal    string // why it was refused, for the log
 }
 
@@ -129,7 +130,7 @@ func (s *Server) handle(w http.ResponseWriter, r *http.Request, x *exchange) {
 	}
 	switch policy.Decide(x.who, x.req) {
 	case policy.Allow:
-		if reason := crossSite(r, x.who, x.req, x.peer); reason != "" {
+		if reason := crossSite(r, x); reason != "" {
 			s.forbid(w, r, x, "This was refused because "+reason+".")
 			return
 		}
