@@ -57,6 +57,12 @@ var connectionOnly = map[string]bool{
 	"Transfer-Encoding": true, "Upgrade": true,
 }
 
+// gateOnly are headers of an answer by which ComfyUI, or a custom node, would
+// speak for the gate: they log the visitor out, send them to another server,
+// or are orders to a proxy in front of us (X-Accel-* and X-Sendfile make nginx
+// or Apache serve a file of its own machine).
+var gateOnly = map[string]bool{"Clear-Site-Data": true, "Alt-Svc": true, "Strict-Transport-Security": true, "X-Sendfile": true}
+
 var (
 	errTwice = errors.New("a header that may come only once came twice")
 	// A request is decided on with this header and would go upstream without.
@@ -120,7 +126,7 @@ func inHeader(dst, src http.Header, ourCookie func(string) bool) {
 	named := src["Connection"]
 	for name, values := range src {
 		switch {
-		case connectionOnly[name], namedIn(named, name):
+		case connectionOnly[name], namedIn(named, name), gateOnly[name], strings.HasPrefix(name, "X-Accel-"):
 		case strings.HasPrefix(name, "Access-Control-"):
 			// Who may read across origins is the gate's to say: ComfyUI's
 			// --enable-cors-header would allow everybody, with credentials.

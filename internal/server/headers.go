@@ -70,6 +70,9 @@ func secureHeaders(h http.Header, x *exchange, status int) {
 	if h.Get("Referrer-Policy") == "" {
 		h.Set("Referrer-Policy", "same-origin")
 	}
+	if x.req != nil && x.req.Least() != comfy.Public {
+		keepPrivate(h)
+	}
 	if x.req == nil || h.Get("Content-Security-Policy") != "" && ours(x.req.Route.Answer) {
 		return
 	}
@@ -85,6 +88,25 @@ func secureHeaders(h http.Header, x *exchange, status int) {
 		h.Set("Content-Security-Policy", appPolicy)
 		h.Set("X-Frame-Options", "SAMEORIGIN")
 	}
+}
+
+// keepPrivate keeps what needs a credential out of caches that several people
+// share: ComfyUI marks pictures "public", in /userdata too.
+func keepPrivate(h http.Header) {
+	kept := []string{"private"}
+	for _, line := range h.Values("Cache-Control") {
+		for d := range strings.SplitSeq(line, ",") {
+			d = strings.TrimSpace(d)
+			switch name, _, _ := strings.Cut(strings.ToLower(d), "="); name {
+			case "public", "private", "s-maxage", "":
+			case "no-store":
+				return
+			default:
+				kept = append(kept, d)
+			}
+		}
+	}
+	h.Set("Cache-Control", strings.Join(kept, ", "))
 }
 
 func ours(a comfy.Answer) bool {

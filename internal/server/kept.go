@@ -16,15 +16,14 @@ const nodeDefinitions = "/object_info"
 // kept answers from the cache what is the same for everybody. It tells whether
 // it did; where not, the request is passed on.
 func (s *Server) kept(w http.ResponseWriter, r *http.Request, x *exchange) bool {
-	if !cache.Cacheable(r) {
+	// With a query anybody could have the same file kept and compressed under
+	// any number of targets, and the frontend's files are open to strangers.
+	if !cache.Cacheable(r) || len(x.req.Query) > 0 {
 		return false
 	}
 	target, kind := x.req.Target(), cache.Checked
 	if x.req.Route.Keep == comfy.KeepRenewed {
-		kind = cache.Renewed
-		if len(x.req.Query) == 0 {
-			target = nodeDefinitions
-		}
+		target, kind = nodeDefinitions, cache.Renewed
 	}
 	e, err := s.Cache.Get(r.Context(), target, kind)
 	if err != nil {
