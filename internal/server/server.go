@@ -197,6 +197,9 @@ func (s *Server) answer(w http.ResponseWriter, r *http.Request, x *exchange) {
 		s.own(w, r, x)
 	case comfy.Blank:
 		s.blank(w, r, x)
+	case comfy.Login:
+		s.Cache.Expect() // who logs in will load the page next
+		s.Site.ServeHTTP(w, r, x.visit())
 	default:
 		s.Site.ServeHTTP(w, r, x.visit())
 	}
