@@ -201,7 +201,7 @@ class UploadImageIncognito:
     @classmethod
     def INPUT_TYPES(cls):
         return {"required": {
-            "image": ("COMFYLATCH_PICTURE", {}),
+            "image": ("COMFYLATCH_PICTURE", {"socketless": True}),
             "auto_delete": ("BOOLEAN", {"default": True, "tooltip": "Delete the encrypted picture after the first run."}),
         }}
 

@@ -2,6 +2,7 @@
 // ComfyUI's frontend loads this through GET /extensions. It offers comfort and
 // enforces nothing: every rule stands in the gate. Works from frontend 1.27 on.
 import { hideFromGuests } from './guest.js';
+import { offerIncognito } from './incognito.js';
 import { leave, watchLeaving } from './leave.js';
 import { placeBadge, placeButton } from './place.js';
 import { loadInject, logOut, notice, watchSession, whoAmI } from './session.js';
@@ -16,6 +17,7 @@ if (me) await register(me);
 async function register(me) {
   await loadInject();
   watchSession(api);
+  offerIncognito(app);
   refreshNodes();
 
   const label = me.guest ? 'You are a guest' : `${me.name} (${me.role})`;
