@@ -36,7 +36,7 @@ const testKey = "a+b/c=0123456789/x+y="
 
 // house is a gate in front of a stand-in, as the command wires it.
 type house struct {
-	t     *testing.T
+	t     testing.TB
 	comfy *standin.Server
 	state string
 	url   string // of the gate
@@ -66,7 +66,7 @@ func (b *syncBuffer) String() string {
 	return b.b.String()
 }
 
-func must[T any](t *testing.T) func(v T, err error) T {
+func must[T any](t testing.TB) func(v T, err error) T {
 	return func(v T, err error) T {
 		t.Helper()
 		if err != nil {
@@ -76,7 +76,7 @@ func must[T any](t *testing.T) func(v T, err error) T {
 	}
 }
 
-func newHouse(t *testing.T, change func(*Options)) *house {
+func newHouse(t testing.TB, change func(*Options)) *house {
 	t.Helper()
 	ctx, cancel := context.WithCancel(t.Context())
 	h := &house{t: t, state: t.TempDir(), log: &syncBuffer{}}
