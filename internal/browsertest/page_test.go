@@ -28,7 +28,6 @@ type tab struct {
 	mu       sync.Mutex
 	errors   []string // what the console called an error, and requests that failed
 	requests map[network.RequestID]*network.Request
-	sent     []string // "POST /path"
 	dialogs  int
 }
 
@@ -89,7 +88,6 @@ func (p *tab) hear(event any) {
 	switch e := event.(type) {
 	case *network.EventRequestWillBeSent:
 		p.requests[e.RequestID] = e.Request
-		p.sent = append(p.sent, e.Request.Method+" "+tidy(e.Request.URL))
 	case *network.EventResponseReceived:
 		if r := p.requests[e.RequestID]; e.Response.Status >= 400 && r != nil {
 			complain("%d %s %s", e.Response.Status, r.Method, r.URL)
@@ -151,11 +149,11 @@ func (p *tab) complaints() []string {
 	return slices.Clone(p.errors)
 }
 
-// has tells whether the page has sent such a request.
-func (p *tab) has(request string) bool {
+// forget makes complaints begin anew.
+func (p *tab) forget() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	return slices.Contains(p.sent, request)
+	p.errors = nil
 }
 
 type action = cd.Action[cd.Void]

@@ -96,5 +96,6 @@ func (p *tab) result() {
 // through the gate.
 func (p *tab) picturePresent() {
 	p.t.Helper()
+	p.run("app.canvas.centerOnNode(app.graph._nodes.find((n) => n.type === 'SaveImage'))") // what is out of sight is not drawn
 	p.wait("the picture", `app.graph._nodes.some((n) => n.type === 'SaveImage' && (n.imgs ?? []).some((i) => i.naturalWidth > 0 && new URL(i.src).origin === location.origin && i.src.includes('/view?')))`)
 }

@@ -1,0 +1,133 @@
+package browsertest
+
+import (
+	"bytes"
+	"image"
+	"image/color"
+	"image/draw"
+	"image/png"
+	"os"
+	"path/filepath"
+	"slices"
+	"testing"
+
+	cd "github.com/chromedp/chromedp"
+
+	"comfylatch/internal/standin"
+)
+
+// TestPictures makes the pictures of docs/images, where they are wanted.
+func TestPictures(t *testing.T) {
+	if os.Getenv("COMFYLATCH_SCREENSHOTS") == "" {
+		t.Skip("no pictures are wanted: set COMFYLATCH_SCREENSHOTS")
+	}
+	needBrowser(t)
+	root := frontEnd("1.45.15")
+	if root == "" {
+		t.Skip("no frontend of ComfyUI: set COMFYLATCH_FRONTENDS")
+	}
+	c := startStandIn(t, standin.Version0_24_0, root)
+	for name, s := range map[string]size{"phone": phone, "desktop": {1120, 700}} {
+		g := startGate(t, c, "--guest", "--api-key", apiKey)
+		p := openTab(t, s)
+		shoot := func(what string) {
+			t.Helper()
+			p.small(what + "-" + name)
+		}
+		p.open(g.url + "/login")
+		p.typeInto("#username", ownerName)
+		p.typeInto("#password", ownerPassword)
+		p.wait("the strength", shown("#strength"))
+		shoot("set-up")
+		p.setUp(g)
+		p.open(g.url + "/logout")
+		p.press("#submit")
+		p.wait("the login", atLogin)
+		p.open(g.url + "/login")
+		shoot("login")
+		p.open(g.url + "/auth_login.html")
+		shoot("api-key")
+		p.open(g.url + "/login?next=%2F")
+		p.press("button[name=guest_mode]")
+		p.graph(c)
+		p.show(c)
+		shoot("guest")
+		p.open(g.url + "/login")
+		p.logIn()
+		p.graph(c)
+		p.show(c)
+		p.openAccountMenu()
+		p.wait("the entry", text("Log out"))
+		shoot("comfyui")
+
+		// The same gate, around a ComfyUI that takes its time.
+		g.kill()
+		g.args = append(slices.Clone(g.args[2:]), "--", "sh", "-c", "sleep 600")
+		g.start()
+		p.open(g.url + "/")
+		p.wait("the starting page", says("ComfyUI is starting"))
+		shoot("starting")
+	}
+}
+
+// show makes a picture in the graph, which all the pictures of ComfyUI show.
+func (p *tab) show(c *comfyUI) {
+	p.t.Helper()
+	p.closeDialogs()
+	p.queue(quick(0xc04a10))
+	p.result()
+	p.run("app.canvas.ds.fitToBounds?.([0, 0, 1300, 640]); document.querySelectorAll('.p-toast-close-button').forEach((e) => e.click())")
+	p.wait("no complaint of missing models", "!"+text("Dismiss")+" || void [...document.querySelectorAll('button')].find((e) => e.textContent.trim() === 'Dismiss')?.click()")
+}
+
+// small writes a picture with a palette: a third of the bytes.
+func (p *tab) small(name string) {
+	p.t.Helper()
+	shot, err := cd.Run(p.ctx, cd.CaptureScreenshot())
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	m, err := png.Decode(bytes.NewReader(shot))
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	few := image.NewPaletted(m.Bounds(), palette(m))
+	draw.Draw(few, few.Bounds(), m, m.Bounds().Min, draw.Src)
+	var out bytes.Buffer
+	encoder := png.Encoder{CompressionLevel: png.BestCompression}
+	if err := encoder.Encode(&out, few); err != nil {
+		p.t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(os.Getenv("COMFYLATCH_SCREENSHOTS"), name+".png"), out.Bytes(), 0o644); err != nil {
+		p.t.Fatal(err)
+	}
+}
+
+// palette gives the 256 commonest colours of a picture, near ones taken for one.
+func palette(m image.Image) color.Palette {
+	type sort struct {
+		color color.RGBA
+		n     int
+	}
+	counted := map[color.RGBA]*sort{}
+	for y := m.Bounds().Min.Y; y < m.Bounds().Max.Y; y++ {
+		for x := m.Bounds().Min.X; x < m.Bounds().Max.X; x++ {
+			c := color.RGBAModel.Convert(m.At(x, y)).(color.RGBA)
+			near := color.RGBA{c.R &^ 7, c.G &^ 7, c.B &^ 7, 255}
+			if counted[near] == nil {
+				counted[near] = &sort{color: c}
+			}
+			counted[near].n++
+		}
+	}
+	var all []*sort
+	for _, s := range counted {
+		all = append(all, s)
+	}
+	slices.SortFunc(all, func(a, b *sort) int { return b.n - a.n })
+	var p color.Palette
+	for _, s := range all[:min(256, len(all))] {
+		p = append(p, s.color)
+	}
+	return p
+}
