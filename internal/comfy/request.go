@@ -102,6 +102,9 @@ func Parse(method, target string) (*Request, error) {
 			return nil, err
 		}
 	}
+	if 3*len(target) > MaxTarget && len(r.Target()) > MaxTarget { // written anew it may be longer
+		return nil, ErrTooLong
+	}
 	return r, r.checkKeys()
 }
 
