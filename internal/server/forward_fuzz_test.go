@@ -3,6 +3,7 @@ package server
 import (
 	"bufio"
 	"context"
+	"fmt"
 	"io"
 	"net"
 	"net/http"
@@ -149,45 +150,59 @@ func FuzzDecideEqualsForward(f *testing.F) {
 	}
 	g := newGlass(f)
 	f.Fuzz(func(t *testing.T, data []byte) {
-		in, out := g.send(t, data)
-		if len(out) > len(in) {
-			t.Fatalf("%d requests were decided, %d went out: %+v", len(in), len(out), out)
+		// What an earlier input left on its way may still arrive: only what
+		// happens again is this one's.
+		var fault string
+		for range 3 {
+			if fault = g.compare(g.send(t, data)); fault == "" {
+				return
+			}
+			time.Sleep(100 * time.Millisecond)
 		}
-		for _, a := range out {
-			sent, err := comfy.Parse(a.method, a.target)
-			if err != nil {
-				t.Fatalf("%q went out, which is refused: %v", a.target, err)
-			}
-			i := slices.IndexFunc(in, func(c crossing) bool { return c.decided.Method == a.method && c.decided.Target() == a.target })
-			if i < 0 {
-				t.Fatalf("%s %q went out, but was never decided on: %+v", a.method, a.target, in)
-			}
-			was := in[i]
-			in = slices.Delete(in, i, i+1)
-			if d := policy.Decide(was.who, sent); d != policy.Allow || sent.Route != was.decided.Route || sent.Path() != was.decided.Path() || !slices.Equal(sent.Query, was.decided.Query) {
-				t.Fatalf("%q was decided on as %s, but what went out is %s: %v", a.target, was.decided.Path(), sent.Path(), d)
-			}
-			if a.host != g.comfyHost || was.length >= 0 && a.length != was.length {
-				t.Fatalf("host %q, body of %d bytes, want %q and %d", a.host, a.length, g.comfyHost, was.length)
-			}
-			g.wantClean(t, a)
-		}
+		t.Fatal(fault)
 	})
 }
 
-func (g *glass) wantClean(t *testing.T, a arrival) {
+// compare says what went out that was not decided on.
+func (g *glass) compare(in []crossing, out []arrival) string {
+	for _, a := range out {
+		sent, err := comfy.Parse(a.method, a.target)
+		if err != nil {
+			return fmt.Sprintf("%q went out, which is refused: %v", a.target, err)
+		}
+		i := slices.IndexFunc(in, func(c crossing) bool { return c.decided.Method == a.method && c.decided.Target() == a.target })
+		if i < 0 {
+			return fmt.Sprintf("%s %q went out, but was never decided on: %+v", a.method, a.target, in)
+		}
+		was := in[i]
+		in = slices.Delete(in, i, i+1)
+		if d := policy.Decide(was.who, sent); d != policy.Allow || sent.Route != was.decided.Route || sent.Path() != was.decided.Path() || !slices.Equal(sent.Query, was.decided.Query) {
+			return fmt.Sprintf("%q was decided on as %s, but what went out is %s: %v", a.target, was.decided.Path(), sent.Path(), d)
+		}
+		if a.host != g.comfyHost || was.length >= 0 && a.length != was.length {
+			return fmt.Sprintf("host %q, body of %d bytes, want %q and %d", a.host, a.length, g.comfyHost, was.length)
+		}
+		if fault := dirty(a); fault != "" {
+			return fault
+		}
+	}
+	return ""
+}
+
+// dirty says what of the gate's or of a visitor's claims went out.
+func dirty(a arrival) string {
 	for name, values := range a.header {
 		switch name {
 		case "Accept", "Accept-Encoding", "Accept-Language", "Cache-Control", "Comfy-Usage-Source", "Content-Encoding", "Content-Length", "Content-Type", "Cookie",
 			"If-Match", "If-Modified-Since", "If-None-Match", "If-Range", "If-Unmodified-Since", "Pragma", "Range", "Sec-Fetch-Dest", "User-Agent":
 		default:
-			t.Fatalf("the header %s went out: %q", name, values)
+			return fmt.Sprintf("the header %s went out: %q", name, values)
 		}
 		if name == "Cookie" && slices.ContainsFunc(strings.Split(strings.Join(values, ";"), ";"), func(c string) bool {
 			key, _, _ := strings.Cut(c, "=")
 			return strings.TrimSpace(key) == "comfylatch"
 		}) {
-			t.Fatalf("our cookie went out: %q", values)
+			return fmt.Sprintf("our cookie went out: %q", values)
 		}
 	}
 	for _, p := range strings.Split(a.target, "&") {
@@ -195,7 +210,8 @@ func (g *glass) wantClean(t *testing.T, a arrival) {
 			p = q
 		}
 		if strings.HasPrefix(p, "token=") || strings.HasPrefix(p, "api_key=") {
-			t.Fatalf("a credential went out: %q", a.target)
+			return fmt.Sprintf("a credential went out: %q", a.target)
 		}
 	}
+	return ""
 }
