@@ -15,6 +15,7 @@ var rooms = [][]string{
 	{"audit"},
 	{"store", "session"},
 	{"login", "upstream"},
+	{"people"},
 	{"proxy", "web", "incognito"},
 	{"server"},
 }

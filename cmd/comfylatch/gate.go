@@ -18,6 +18,7 @@ import (
 	"comfylatch/internal/config"
 	"comfylatch/internal/incognito"
 	"comfylatch/internal/login"
+	"comfylatch/internal/people"
 	"comfylatch/internal/proxy"
 	"comfylatch/internal/server"
 	"comfylatch/internal/session"
@@ -77,6 +78,7 @@ type gate struct {
 	throttle  *throttle.Limiter
 	sessions  *session.Manager
 	login     *login.Service
+	people    *people.Service
 	upstream  *upstream.Server
 	proxy     *proxy.Proxy
 	cache     *cache.Cache
@@ -122,6 +124,10 @@ func (g *gate) open(ctx context.Context, b behind) (err error) {
 		Store: g.db, Sessions: g.sessions, Throttle: g.throttle, Audit: g.audit, Log: g.log}); err != nil {
 		return err
 	}
+	g.people = people.New(people.Options{Store: g.db, Login: g.login, Audit: g.audit})
+	if err = g.people.Prune(ctx); err != nil {
+		return err
+	}
 	if g.upstream, err = upstream.New(upstream.Options{URL: b.address, Log: g.log, Starts: b.child != nil}); err != nil {
 		return err
 	}
@@ -151,7 +157,7 @@ func (g *gate) openServer() error {
 	if site, err = web.New(o); err != nil {
 		return err
 	}
-	g.server = server.New(server.Options{Site: site, Login: g.login, Sessions: g.login, Upstream: g.proxy, Cache: g.cache, Log: g.log,
+	g.server = server.New(server.Options{Site: site, Login: g.login, Sessions: g.login, Upstream: g.proxy, Cache: g.cache, Log: g.log, Runs: g.people,
 		BindClient: g.proxy.ClientIDs().Bind, Pictures: g.pictures, NodeModule: upstream.NewNodes(g.upstream).Module, GuestNodes: g.cfg.GuestNodes, DenyNodes: g.cfg.DenyNodes, Auth: g.cfg.Auth, APIKey: g.cfg.APIKey, TrustedProxies: g.cfg.TrustedProxies, Hosts: g.cfg.Hosts})
 	return nil
 }

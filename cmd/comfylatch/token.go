@@ -66,7 +66,7 @@ func openState(ctx context.Context, cfg config.Config) (*store.DB, error) {
 }
 
 func createToken(ctx context.Context, env Env, tokens *login.Tokens, name, role, expires string, asJSON bool) error {
-	r, err := account.ParseRole(role)
+	r, scope, err := account.ParseGrant(role)
 	if err != nil {
 		return usagef("--role: %w", err)
 	}
@@ -81,12 +81,12 @@ func createToken(ctx context.Context, env Env, tokens *login.Tokens, name, role,
 		}
 		until = time.Now().Add(d)
 	}
-	secret, t, err := tokens.CreateToken(ctx, login.NewToken{Name: name, Role: r, Expires: until})
+	secret, t, err := tokens.CreateToken(ctx, login.NewToken{Name: name, Role: r, Scope: scope, Expires: until})
 	if err != nil {
 		return err
 	}
 	if asJSON {
-		return writeJSON(env, map[string]any{"id": t.ID, "name": t.Name, "role": t.Role.String(), "token": secret.Reveal(), "expires": stamp(t.ExpiresAt)})
+		return writeJSON(env, map[string]any{"id": t.ID, "name": t.Name, "role": t.Grant(), "token": secret.Reveal(), "expires": stamp(t.ExpiresAt)})
 	}
 	fmt.Fprintf(env.Stderr, "Token %s (%s), %s. It is shown only now:\n", t.ID, t.Name, lifetime(t.ExpiresAt))
 	fmt.Fprintln(env.Stdout, secret.Reveal())
@@ -101,7 +101,7 @@ func listTokens(ctx context.Context, env Env, tokens *login.Tokens, asJSON bool)
 	if asJSON {
 		list := []map[string]any{}
 		for _, t := range all {
-			list = append(list, map[string]any{"id": t.ID, "name": t.Name, "kind": t.Kind, "role": t.Role.String(), "created": stamp(t.CreatedAt),
+			list = append(list, map[string]any{"id": t.ID, "name": t.Name, "kind": t.Kind, "role": t.Grant(), "created": stamp(t.CreatedAt),
 				"expires": stamp(t.ExpiresAt), "used": stamp(t.UsedAt), "used_from": t.UsedFrom, "revoked": stamp(t.RevokedAt)})
 		}
 		return writeJSON(env, list)
@@ -109,7 +109,7 @@ func listTokens(ctx context.Context, env Env, tokens *login.Tokens, asJSON bool)
 	w := tabwriter.NewWriter(env.Stdout, 0, 0, 2, ' ', 0)
 	fmt.Fprintln(w, "ID\tNAME\tROLE\tKIND\tCREATED\tEXPIRES\tLAST USED\tSTATE")
 	for _, t := range all {
-		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\n", t.ID, t.Name, t.Role, t.Kind, day(t.CreatedAt, "-"), day(t.ExpiresAt, "never"), day(t.UsedAt, "never"), tokenState(t))
+		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\n", t.ID, t.Name, t.Grant(), t.Kind, day(t.CreatedAt, "-"), day(t.ExpiresAt, "never"), day(t.UsedAt, "never"), tokenState(t))
 	}
 	return w.Flush()
 }

@@ -14,7 +14,6 @@ import (
 	"fmt"
 	"strings"
 	"time"
-	"unicode"
 	"unicode/utf8"
 )
 
@@ -76,7 +75,9 @@ type Principal struct {
 	// Ref names the session or token without being usable as one: the hash
 	// under which it is stored, a token's after "token:". Revocations are told
 	// by it. "" for the fixed key.
-	Ref string
+	Ref   string
+	Scope Scope  // narrows the role down; a token's
+	Link  string // ID of the guest link that let them in
 }
 
 // ID names the principal in limits and bindings: two requests with the same
@@ -94,6 +95,28 @@ func (p Principal) ID() string {
 	}
 }
 
+// Account is the user ID that what the principal makes belongs to: the owner's
+// for the fixed key too. "" for those who have no account.
+func (p Principal) Account() string {
+	if p.UserID == "" && p.Role == Owner {
+		return OwnerID
+	}
+	return p.UserID
+}
+
+// InSession tells somebody who logged in from a program's token or key, also
+// where a browser keeps that as its cookie.
+func (p Principal) InSession() bool {
+	return p.Method == ByCookie && p.Ref != "" && !strings.HasPrefix(p.Ref, TokenRef(""))
+}
+
+// Manages tells whether the principal may see and change their own account: in
+// a session, or with an administrator's full rights. A program's token with
+// fewer rights must not make itself more.
+func (p Principal) Manages() bool {
+	return p.Account() != "" && p.Scope == ScopeAll && (p.InSession() || p.Role >= Admin)
+}
+
 // OwnerID is the UserID of the owner, whose password is the PASSWORD file's.
 const OwnerID = "owner"
 
@@ -109,7 +132,15 @@ type Session struct {
 	SeenAt    time.Time // written at most once a minute
 	Address   string    // peer address at creation
 	Agent     string    // User-Agent at creation, cut to 256 bytes
+	ExpiresAt time.Time // zero: no other end than every session's
+	ProvedAt  time.Time // when the password was proved last; zero: never, as by a link
 }
+
+// Passing tells a guest who came by guest mode: nothing else keeps them.
+func (s *Session) Passing() bool { return s.Role == Guest && s.UserID == "" && s.Epoch == "" }
+
+// Cursor is where the part of a list behind the session begins.
+func (s *Session) Cursor() string { return fmt.Sprintf("%d-%s", s.SeenAt.UnixMilli(), s.Hash) }
 
 // Token is a named credential for programs, as it is stored: without its value.
 type Token struct {
@@ -119,6 +150,7 @@ type Token struct {
 	Kind      string // "api", or "browser" for one that /auth_login.html obtained
 	UserID    string
 	Role      Role
+	Scope     Scope
 	CreatedAt time.Time
 	ExpiresAt time.Time // zero: never
 	UsedAt    time.Time // zero: not yet; written at most once a minute
@@ -128,6 +160,12 @@ type Token struct {
 	// was obtained for, "token:ID" another token, "" nothing else.
 	Epoch string
 }
+
+// TokenRef is the Ref of a principal who was found by the token with this hash.
+func TokenRef(hash string) string { return "token:" + hash }
+
+// Cursor is where the part of a list behind the token begins.
+func (t *Token) Cursor() string { return fmt.Sprintf("%d-%s", t.CreatedAt.UnixMilli(), t.ID) }
 
 // Live tells whether the token is neither revoked nor expired.
 func (t Token) Live(now time.Time) bool {
@@ -147,6 +185,11 @@ var (
 	ErrSetUpCode      = errors.New("the set-up code is missing or wrong")
 	ErrGuestsOff      = errors.New("guest mode is off")
 	ErrDisabled       = errors.New("account is disabled")
+	ErrLinkDead       = errors.New("the link has been used, has expired or was taken back")
+	ErrProveAgain     = errors.New("the password must be proved again")
+	ErrNotAllowed     = errors.New("not allowed")
+	ErrTaken          = errors.New("the name is taken")
+	ErrLastAdmin      = errors.New("nobody else could administer")
 )
 
 // ThrottledError says that the same account or address failed too often.
@@ -177,29 +220,6 @@ const (
 	MinKey      = 8    // characters of an API key
 )
 
-// CheckName refuses names that cannot be told apart or shown safely: empty,
-// longer than MaxName characters, not UTF-8, or with control, format or
-// separator characters other than a single inner space. The error is an
-// *InputError.
-func CheckName(name string) error {
-	switch {
-	case !utf8.ValidString(name):
-		return &InputError{Field: "username", Sentence: "The name is not valid text."}
-	case strings.TrimSpace(name) == "":
-		return &InputError{Field: "username", Sentence: "Please enter a name."}
-	case utf8.RuneCountInString(name) > MaxName:
-		return &InputError{Field: "username", Sentence: fmt.Sprintf("The name is too long: at most %d characters.", MaxName)}
-	case strings.TrimSpace(name) != name || strings.Contains(name, "  "):
-		return &InputError{Field: "username", Sentence: "The name may not begin or end with a space, or have two in a row."}
-	}
-	for _, r := range name {
-		if !unicode.IsPrint(r) { // also refuses right-to-left marks and zero-width characters
-			return &InputError{Field: "username", Sentence: "The name has a character that cannot be shown."}
-		}
-	}
-	return nil
-}
-
 // CheckNewPassword refuses only what cannot work: first-time set-up accepts any
 // password, as ComfyUI-Login did. The error is an *InputError.
 func CheckNewPassword(password string) error {
@@ -212,10 +232,4 @@ func CheckNewPassword(password string) error {
 		return &InputError{Field: "password", Sentence: "The password is not valid text."}
 	}
 	return nil
-}
-
-// FoldName gives the form under which attempts are counted and names compared,
-// so that "Alice", "ALICE" and " alice" are one.
-func FoldName(name string) string {
-	return strings.ToLower(strings.Join(strings.Fields(name), " "))
 }

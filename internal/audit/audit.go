@@ -40,6 +40,11 @@ const (
 	GuestMode    Kind = "guest-mode"   // guest mode was switched
 	TokenMade    Kind = "token-made"   //
 	LegacyToken  Kind = "legacy-token" // ComfyUI-Login's own token was used
+	Account      Kind = "account"      // an account was made, changed or removed
+	Password     Kind = "password"     // a password was changed or chosen anew
+	LinkMade     Kind = "link-made"    // an invitation, reset, guest or phone link
+	LinkUsed     Kind = "link-used"    //
+	Setting      Kind = "setting"      // a setting was changed while running
 	EventsLost   Kind = "events-lost"  // the queue was full
 	maxText           = 64             // characters kept of a visitor's text
 	queueLength       = 1024           // events that may wait for the store
@@ -61,6 +66,19 @@ type Event struct {
 	Address   string
 	Detail    string // quoted by Record
 }
+
+// Filter says which events to show: up to Limit, the newest first, with a
+// smaller ID than Before (0: from the newest). Empty fields filter nothing.
+type Filter struct {
+	Kind      Kind
+	Principal string // account.Principal.ID
+	Before    int64
+	Limit     int
+}
+
+// Kinds are all kinds of events, for a page to choose from.
+var Kinds = []Kind{LogIn, LogOut, Failure, LockOut, Refusal, Revocation, Account, Password, LinkMade, LinkUsed, TokenMade, SetUp, Reset, Import,
+	GuestEntry, GuestMode, Setting, LegacyToken, EventsLost}
 
 // By makes an event about a principal.
 func By(kind Kind, p account.Principal, from netip.Addr, detail string) Event {

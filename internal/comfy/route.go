@@ -61,6 +61,7 @@ type Route struct {
 	Answer  Answer
 	Keep    Keep
 	Plain   bool   // has no "/api" twin: with one it is another, unknown route
+	Run     bool   // a token of scope run may use it, though it changes something that guests may not
 	Touches string // what it reads or changes, for docs/roles.md
 	Stops   string // the CVE or report that a rule here answers
 }

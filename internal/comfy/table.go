@@ -63,8 +63,8 @@ var Table = []Route{
 	{Methods: "POST", Pattern: "/history", Least: Guests, Answer: Own, Touches: "forgets finished prompts"},
 	{Methods: "GET", Pattern: "/jobs", Least: Guests, Answer: Own, Touches: "queue and history in one"},
 	{Methods: "GET", Pattern: "/jobs/{id}", Least: Guests, Answer: Own, Touches: "one job"},
-	{Methods: "POST", Pattern: "/jobs/cancel", Least: Users, Touches: "cancels jobs"},
-	{Methods: "POST", Pattern: "/jobs/{id}/cancel", Least: Users, Touches: "cancels a job"},
+	{Methods: "POST", Pattern: "/jobs/cancel", Least: Users, Run: true, Touches: "cancels jobs"},
+	{Methods: "POST", Pattern: "/jobs/{id}/cancel", Least: Users, Run: true, Touches: "cancels a job"},
 	{Methods: "POST", Pattern: "/free", Least: Users, Touches: "frees models and cache of everybody"},
 
 	// Files.
@@ -128,7 +128,7 @@ var Table = []Route{
 	{Methods: "GET", Pattern: "/etn/model_info/{folder}", Least: Users, Touches: "models and what they are"},
 	{Methods: "GET", Pattern: "/etn/languages", Least: Users, Touches: "languages of the translator"},
 	{Methods: "GET", Pattern: "/etn/translate/{language}/{text...}", Least: Users, Touches: "translates a prompt"},
-	{Methods: "GET PUT", Pattern: "/etn/image/{id}", Least: Users, Touches: "pictures in ComfyUI's memory"},
+	{Methods: "GET PUT", Pattern: "/etn/image/{id}", Least: Users, Run: true, Touches: "pictures in ComfyUI's memory"},
 	{Methods: "POST", Pattern: "/etn/workflow/publish", Least: Users, Touches: "workflows shared with krita"},
 	{Methods: "POST", Pattern: "/etn/workflow/subscribe", Least: Users, Touches: "workflows shared with krita"},
 	{Methods: "POST", Pattern: "/etn/workflow/unsubscribe", Least: Users, Touches: "workflows shared with krita"},

@@ -80,7 +80,7 @@ func (s *Service) BrowserToken(ctx context.Context, p account.Principal, c Clien
 		return account.Secret{}, account.Token{}, account.ErrNoCredentials
 	}
 	t := account.Token{
-		Name: p.Name, Kind: kindBrowser, UserID: p.UserID, Role: p.Role,
+		Name: p.Name, Kind: kindBrowser, UserID: p.UserID, Role: p.Role, Scope: p.Scope,
 		ExpiresAt: time.Now().Add(browserTokenLife), UsedFrom: audit.Address(c.Address),
 	}
 	hash, isToken := refHash(p.Ref)
@@ -101,6 +101,9 @@ func (s *Service) BrowserToken(ctx context.Context, p account.Principal, c Clien
 		}
 	}
 	value, t, err := s.put(ctx, browserPrefix, t)
+	if errors.Is(err, account.ErrTaken) { // the account has changed meanwhile
+		err = account.ErrBadCredentials
+	}
 	if err == nil {
 		s.opt.Audit.Record(ctx, audit.By(audit.TokenMade, p, c.Address, "for a browser"))
 	}
@@ -111,7 +114,7 @@ func (s *Service) BrowserToken(ctx context.Context, p account.Principal, c Clien
 func (s *Service) CreateToken(ctx context.Context, n NewToken) (account.Secret, account.Token, error) {
 	value, t, err := s.Tokens.CreateToken(ctx, n)
 	if err == nil {
-		s.opt.Audit.Record(ctx, audit.Event{Kind: audit.TokenMade, Principal: "user:" + t.UserID, Name: t.Name, Detail: t.Role.String()})
+		s.opt.Audit.Record(ctx, audit.Event{Kind: audit.TokenMade, Principal: "user:" + t.UserID, Name: t.Name, Detail: t.Grant()})
 	}
 	return value, t, err
 }

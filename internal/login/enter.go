@@ -18,62 +18,115 @@ import (
 // LogIn checks a name and password and begins a session. The empty name is the
 // owner's, because ComfyUI-Login asked for the password alone; while PASSWORD
 // holds no name, any is accepted and kept. Errors: account.ErrBadCredentials,
-// ErrSetUpNeeded, *ThrottledError, *InputError, or a fault of ours.
+// ErrDisabled (said only to who knows the password), ErrSetUpNeeded,
+// *ThrottledError, *InputError, or a fault of ours.
 func (s *Service) LogIn(ctx context.Context, name, password string, c Client) (account.Secret, account.Principal, error) {
 	name = strings.TrimSpace(name)
-	st, err := s.check(ctx, name, password, c)
+	proved, err := s.check(ctx, name, password, c)
 	if err != nil {
 		return account.Secret{}, account.Principal{}, err
 	}
-	file := s.renew(ctx, st, name, password)
-	return s.issue(ctx, ownerPrincipal(file.name), c, st.epoch, audit.LogIn)
+	if person := proved.person; person.ID != "" {
+		return s.Begin(ctx, person.Principal(), c, session.Terms{Epoch: person.SessionEpoch(), Proved: true}, audit.LogIn)
+	}
+	file := s.renew(ctx, proved.st, name, password)
+	return s.Begin(ctx, ownerPrincipal(file.name), c, session.Terms{Epoch: proved.st.epoch, Proved: true}, audit.LogIn)
 }
 
 // CheckPassword makes a principal prove their password again, before something
 // dangerous. Errors are those of LogIn.
 func (s *Service) CheckPassword(ctx context.Context, p account.Principal, password string, c Client) error {
-	if p.UserID != account.OwnerID {
-		return account.ErrBadCredentials // nobody else has a password yet
-	}
-	_, err := s.check(ctx, "", password, c)
+	_, err := s.prove(ctx, p, password, c)
 	return err
 }
 
-// check proves the owner's password and gives the state it was proved against.
-func (s *Service) check(ctx context.Context, name, password string, c Client) (*state, error) {
+func (s *Service) prove(ctx context.Context, p account.Principal, password string, c Client) (proof, error) {
+	if p.Account() == account.OwnerID {
+		return s.check(ctx, "", password, c)
+	}
+	person, err := s.opt.Store.Person(ctx, p.UserID)
+	if errors.Is(err, account.ErrNotFound) {
+		return proof{}, account.ErrBadCredentials // a guest, or gone
+	}
+	if err != nil {
+		return proof{}, err
+	}
+	return s.check(ctx, person.Name, password, c)
+}
+
+// proof is whose password was proved, and against what.
+type proof struct {
+	st     *state
+	person account.Person // zero: the owner
+}
+
+// check proves a password.
+func (s *Service) check(ctx context.Context, name, password string, c Client) (proof, error) {
 	st := s.follow(ctx)
 	if err := checkInput(st, name, password); err != nil {
-		return nil, err
+		return proof{}, err
 	}
 	// Whoever the name means is counted under that somebody; any other under
-	// the name itself. So no spelling gives the owner's password more tries.
-	owner := st.means(name)
-	counted := name
-	if owner {
-		counted = account.OwnerID
-	}
-	attempt, err := s.opt.Throttle.Begin(ctx, counted, c.Address, c.Local)
+	// the name itself. So no spelling gives a password more tries.
+	found, err := s.whose(ctx, st, name)
 	if err != nil {
-		return nil, err
+		return proof{}, err
+	}
+	attempt, err := s.opt.Throttle.Begin(ctx, found.counted, c.Address, c.Local)
+	if err != nil {
+		return proof{}, err
 	}
 	var right bool
-	err = s.hash(ctx, func() { right = st.file.hash.matches(password) }) // for a wrong name too: the same work
+	err = s.hash(ctx, func() { right = found.hash.matches(password) && found.known }) // for a wrong name too: the same work
 	if err != nil {
 		attempt.Cancel(context.WithoutCancel(ctx))
-		return nil, err
+		return proof{}, err
 	}
 	if now := s.follow(ctx); now.err != nil || now.epoch != st.epoch { // changed while we hashed
 		attempt.Cancel(context.WithoutCancel(ctx))
-		return nil, errors.Join(now.err, account.ErrBadCredentials)
+		return proof{}, errors.Join(now.err, account.ErrBadCredentials)
 	}
-	if !right || !owner {
+	if !right {
 		s.failed(ctx, attempt, audit.Failure, name, "wrong name or password", c)
-		return nil, account.ErrBadCredentials
+		return proof{}, account.ErrBadCredentials
+	}
+	if found.person.Disabled() {
+		s.failed(ctx, attempt, audit.Refusal, name, "the account is disabled", c)
+		return proof{}, account.ErrDisabled
 	}
 	if err := attempt.Succeed(ctx); err != nil {
-		return nil, err
+		return proof{}, err
 	}
-	return st, nil
+	return proof{st, found.person}, nil
+}
+
+// candidate is who a typed name means.
+type candidate struct {
+	known   bool
+	person  account.Person // zero: the owner, or nobody
+	hash    passwordHash   // to compare with; nobody's where not known
+	counted string         // the name of the counter
+}
+
+func (s *Service) whose(ctx context.Context, st *state, name string) (candidate, error) {
+	person, err := s.opt.Store.PersonByName(ctx, name)
+	if err != nil && !errors.Is(err, account.ErrNotFound) {
+		return candidate{}, fmt.Errorf("log in: %w", err)
+	}
+	owner := candidate{known: true, hash: st.file.hash, counted: account.OwnerID}
+	switch {
+	case name == "" || st.file.name != "" && account.FoldName(name) == account.FoldName(st.file.name):
+		return owner, nil
+	case err == nil:
+		hash, damaged := parseHash(person.Password) // "" before an invitation is accepted
+		if damaged != nil {
+			hash = s.nobodys
+		}
+		return candidate{known: damaged == nil, person: person, hash: hash, counted: "person:" + person.ID}, nil
+	case st.file.name == "":
+		return owner, nil
+	}
+	return candidate{hash: s.nobodys, counted: name}, nil
 }
 
 // hash does one password's hashing when the gate lets it.
@@ -92,11 +145,6 @@ func (s *Service) hash(ctx context.Context, do func()) error {
 		runtime.GC()
 	}
 	return nil
-}
-
-// means tells whether a typed name means the owner.
-func (st *state) means(name string) bool {
-	return name == "" || st.file.name == "" || account.FoldName(name) == account.FoldName(st.file.name)
 }
 
 // checkInput refuses what cannot be tried at all, before anything is counted.
@@ -181,10 +229,10 @@ func (s *Service) replace(ctx context.Context, st *state, file passwordFile) err
 	return nil
 }
 
-// issue begins a session for somebody who has proved who they are.
-func (s *Service) issue(ctx context.Context, who account.Principal, c Client, epoch string, kind audit.Kind) (account.Secret, account.Principal, error) {
+// Begin begins a session for somebody who has just proved who they are.
+func (s *Service) Begin(ctx context.Context, who account.Principal, c Client, terms session.Terms, kind audit.Kind) (account.Secret, account.Principal, error) {
 	from := session.Client{Address: audit.Address(c.Address), Agent: c.Agent}
-	cookie, p, err := s.opt.Sessions.Issue(ctx, who, from, epoch)
+	cookie, p, err := s.opt.Sessions.Issue(ctx, who, from, terms)
 	if err != nil {
 		return account.Secret{}, account.Principal{}, err
 	}
@@ -221,6 +269,9 @@ func (s *Service) SetUp(ctx context.Context, name, password, code string, c Clie
 	if err := errors.Join(inputError("username", account.CheckName(name)), inputError("password", account.CheckNewPassword(password))); err != nil {
 		return none(err)
 	}
+	if err := s.checkFree(ctx, name); err != nil {
+		return none(err)
+	}
 	file := passwordFile{name: name}
 	if err := s.hash(ctx, func() { file.hash = newHash(password) }); err != nil {
 		return none(err)
@@ -240,7 +291,7 @@ func (s *Service) SetUp(ctx context.Context, name, password, code string, c Clie
 	case st.file == nil || st.file.hash.line != file.hash.line: // gone or replaced by hand already
 		return none(account.ErrSetUpNeeded)
 	}
-	return s.issue(ctx, ownerPrincipal(name), c, st.epoch, audit.LogIn)
+	return s.Begin(ctx, ownerPrincipal(name), c, session.Terms{Epoch: st.epoch, Proved: true}, audit.LogIn)
 }
 
 // checkCode lets the gate's own machine pass, and others with the right code.
@@ -274,7 +325,7 @@ func (s *Service) Guest(ctx context.Context, c Client) (account.Secret, account.
 	if err := s.guests.Count(c.Address); err != nil {
 		return account.Secret{}, account.Principal{}, err
 	}
-	return s.issue(ctx, account.Principal{Role: account.Guest, Name: guestName}, c, "", audit.GuestEntry)
+	return s.Begin(ctx, account.Principal{Role: account.Guest, Name: guestName}, c, session.Terms{}, audit.GuestEntry)
 }
 
 // SetUpCode is what the console shows for a first-time set-up from another

@@ -149,7 +149,11 @@ func (s *Service) adopt(ctx context.Context) error {
 	}
 	if print := fingerprint(file.hash); epoch == "" || !strings.Contains(known, print) {
 		if epoch != "" {
-			if err := s.endEpoch(ctx, "PASSWORD was edited by hand"); err != nil {
+			why := "PASSWORD was edited by hand"
+			if print == s.changed {
+				why = "the password was changed"
+			}
+			if err := s.endEpoch(ctx, why); err != nil {
 				return err
 			}
 		}
@@ -232,6 +236,9 @@ func (s *Service) endEpoch(ctx context.Context, why string) error {
 	err = errors.Join(err, s.revokeTokens(ctx, func() ([]string, error) {
 		return s.opt.Store.RevokeUserTokens(ctx, account.OwnerID, time.Now())
 	}))
+	gone, links := s.opt.Store.RevokeUserLinks(ctx, account.OwnerID, time.Now())
+	s.opt.Sessions.End(gone...)
+	err = errors.Join(err, links)
 	if err != nil {
 		return err
 	}

@@ -37,11 +37,25 @@ type Client struct {
 	Local   bool   // on the gate's own machine, with nothing in between
 }
 
-// Store keeps tokens and the few settings of this room.
+// Store keeps tokens, people's passwords and the few settings of this room.
 type Store interface {
 	TokenStore
+	PersonStore
 	Meta(ctx context.Context, key string) (string, error) // account.ErrNotFound where there is none
 	PutMeta(ctx context.Context, values map[string]string) error
+}
+
+// PersonStore knows the people beside the owner, and when a session's holder
+// last proved a password.
+type PersonStore interface {
+	Person(ctx context.Context, id string) (account.Person, error)
+	PersonByName(ctx context.Context, name string) (account.Person, error) // in any spelling
+	LooksLike(ctx context.Context, name string) (account.Person, error)
+	AnyPerson(ctx context.Context) (bool, error)
+	SetPassword(ctx context.Context, id, oldEpoch, password, epoch string, at time.Time) (account.Ended, error)
+	RevokeUserLinks(ctx context.Context, userID string, at time.Time) ([]string, error)
+	Session(ctx context.Context, hash string) (account.Session, error)
+	ProveSession(ctx context.Context, hash string, at time.Time) error
 }
 
 // Options are what a Service is made of.
@@ -64,6 +78,7 @@ type Status struct {
 	NameNeeded bool   // PASSWORD has no name yet: the next log-in gives it one
 	Guests     bool   // guest mode is on
 	HasKey     bool   // there is a fixed API key
+	People     bool   // there are accounts beside the owner's: ask for the name
 }
 
 // Limits of this room.
@@ -101,6 +116,8 @@ type Service struct {
 	started   time.Time
 	following sync.Mutex // one look at the files at a time
 	seen      sighting   // guarded by following
+	changed   string     // fingerprint of the hash that a change of the password has written; guarded by following
+	nobodys   passwordHash
 	warned    atomic.Bool
 }
 
@@ -115,7 +132,7 @@ func New(ctx context.Context, o Options) (*Service, error) {
 		Tokens: NewTokens(o.Store), opt: o, path: filepath.Join(o.StateDir, passwordName),
 		gate:  throttle.NewGate(max(1, min(2, runtime.GOMAXPROCS(0)/2)), hashesWaiting),
 		wrong: throttle.NewWindow(wrongKeys), guests: throttle.NewWindow(guestsPerMinute),
-		notices: make(chan Notice, 16), started: time.Now(),
+		notices: make(chan Notice, 16), started: time.Now(), nobodys: nobody(),
 	}
 	moved, err := moveOldPassword(o.ComfyDir, s.path)
 	if err != nil {
@@ -183,11 +200,14 @@ func (s *Service) logFault(ctx context.Context, err error) {
 
 // Status says what the login page has to offer.
 func (s *Service) Status() Status {
-	st := s.look(context.Background())
+	ctx := context.Background()
+	st := s.look(ctx)
 	out := Status{SetUp: st.file != nil || st.err != nil, Guests: st.guests, HasKey: !s.opt.APIKey.Empty()}
 	if st.file != nil {
 		out.OwnerName, out.NameNeeded = st.file.name, st.file.name == ""
 	}
+	people, err := s.opt.Store.AnyPerson(ctx)
+	out.People = people || err != nil // then nobody's name is shown
 	return out
 }
 

@@ -2,9 +2,7 @@ package login
 
 import (
 	"context"
-	"crypto/rand"
 	"crypto/sha256"
-	"encoding/base32"
 	"encoding/hex"
 	"errors"
 	"fmt"
@@ -71,6 +69,7 @@ func NewTokens(store TokenStore) *Tokens {
 type NewToken struct {
 	Name    string
 	Role    account.Role
+	Scope   account.Scope
 	UserID  string    // account.OwnerID where empty
 	Expires time.Time // zero: never
 }
@@ -94,34 +93,22 @@ func (t *Tokens) CreateToken(ctx context.Context, n NewToken) (account.Secret, a
 	if _, err := t.store.RevokeExpiredTokens(ctx, time.Now()); err != nil { // their names are free
 		return none(fmt.Errorf("make a token: %w", err))
 	}
-	all, err := t.store.Tokens(ctx)
-	if err != nil {
-		return none(fmt.Errorf("make a token: %w", err))
+	value, made, err := t.put(ctx, tokenPrefix, account.Token{Name: n.Name, Kind: kindAPI, UserID: n.UserID, Role: n.Role, Scope: n.Scope, ExpiresAt: n.Expires})
+	if errors.Is(err, account.ErrTaken) {
+		return none(&account.InputError{Field: "name", Sentence: fmt.Sprintf("There is a token named %q already: revoke it first, or choose another name.", n.Name)})
 	}
-	for _, one := range all {
-		if one.Kind == kindAPI && one.Name == n.Name {
-			return none(&account.InputError{Field: "name", Sentence: fmt.Sprintf("There is a token named %q already: revoke it first, or choose another name.", n.Name)})
-		}
-	}
-	return t.put(ctx, tokenPrefix, account.Token{Name: n.Name, Kind: kindAPI, UserID: n.UserID, Role: n.Role, ExpiresAt: n.Expires})
+	return value, made, err
 }
 
 func (t *Tokens) put(ctx context.Context, prefix string, token account.Token) (account.Secret, account.Token, error) {
 	value := account.RandomSecret(prefix)
-	token.ID, token.Hash = newTokenID(), value.Hash()
+	token.ID, token.Hash = account.NewID(), value.Hash()
 	// As the store keeps them: what is told now equals what is listed later.
 	token.CreatedAt, token.ExpiresAt = time.Now().Truncate(time.Millisecond), token.ExpiresAt.Truncate(time.Millisecond)
 	if err := t.store.PutToken(ctx, token); err != nil {
 		return account.Secret{}, account.Token{}, fmt.Errorf("make a token: %w", err)
 	}
 	return value, token, nil
-}
-
-// newTokenID is short enough to type: eight letters and digits.
-func newTokenID() string {
-	b := make([]byte, 5)
-	rand.Read(b)
-	return strings.ToLower(base32.StdEncoding.EncodeToString(b))
 }
 
 // ListTokens gives the live tokens of programs and browsers, the oldest first.
@@ -140,7 +127,7 @@ func (t *Tokens) ListTokens(ctx context.Context) ([]account.Token, error) {
 	return live, nil
 }
 
-// revoke ends the token with this ID, or the program's token with this name,
+// revoke ends the token with this ID, or the owner's program token of this name,
 // and gives what ended with it. account.ErrNotFound where there is none.
 func (t *Tokens) revoke(ctx context.Context, idOrName string) (account.Token, []string, error) {
 	all, err := t.store.Tokens(ctx)
@@ -153,7 +140,7 @@ func (t *Tokens) revoke(ctx context.Context, idOrName string) (account.Token, []
 			found = &all[i]
 			break
 		}
-		if one.Kind == kindAPI && one.Name == idOrName {
+		if one.Kind == kindAPI && one.Name == idOrName && one.UserID == account.OwnerID { // others' names are theirs
 			found = &all[i]
 		}
 	}
@@ -165,7 +152,7 @@ func (t *Tokens) revoke(ctx context.Context, idOrName string) (account.Token, []
 	return *found, gone, err
 }
 
-// RevokeToken ends a token by its ID, or a program's by its name.
+// RevokeToken ends a token by its ID, or the owner's by its name.
 func (t *Tokens) RevokeToken(ctx context.Context, idOrName string) error {
 	_, _, err := t.revoke(ctx, idOrName)
 	return err
@@ -261,10 +248,10 @@ func (t *Tokens) flush(ctx context.Context, step time.Duration) error {
 func isBrowserToken(value string) bool { return strings.HasPrefix(value, browserPrefix) }
 
 // tokenRef is a token's Ref; refHash the way back.
-func tokenRef(hash string) string { return tokenEpoch + hash }
+func tokenRef(hash string) string { return account.TokenRef(hash) }
 
 func refHash(ref string) (hash string, isToken bool) { return strings.CutPrefix(ref, tokenEpoch) }
 
 func tokenPrincipal(t account.Token) account.Principal {
-	return account.Principal{Role: t.Role, UserID: t.UserID, Name: t.Name, Method: account.ByToken, Ref: tokenRef(t.Hash)}
+	return account.Principal{Role: t.Role, UserID: t.UserID, Name: t.Name, Method: account.ByToken, Ref: tokenRef(t.Hash), Scope: t.Scope}
 }

@@ -8,6 +8,8 @@
 package policy
 
 import (
+	"net/http"
+
 	"comfylatch/internal/account"
 	"comfylatch/internal/comfy"
 )
@@ -30,10 +32,26 @@ func Decide(who account.Principal, req *comfy.Request) Decision {
 	if req.Route.Answer == comfy.Closed {
 		return refusal(who)
 	}
-	if May(who, req.Least()) {
+	if May(who, req.Least()) && inScope(who.Scope, req) {
 		return Allow
 	}
 	return refusal(who)
+}
+
+// inScope tells whether a token's scope reaches the request: read looks and
+// watches; run also queues, stops and uploads, as guests do, and ends jobs. No
+// scope reaches what only administrators may, and of our own pages each says
+// itself what a program may see.
+func inScope(scope account.Scope, req *comfy.Request) bool {
+	switch {
+	case scope == account.ScopeAll, req.Least() == comfy.Public:
+		return true
+	case req.Least() == comfy.Admins:
+		return false
+	case req.Method == http.MethodGet, req.Method == http.MethodHead:
+		return true
+	}
+	return scope == account.ScopeRun && (req.Least() == comfy.Guests || req.Route.Run)
 }
 
 // May tells whether who has the access that something asks for.

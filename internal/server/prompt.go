@@ -55,6 +55,11 @@ func (s *Server) prompt(w http.ResponseWriter, r *http.Request, x *exchange) {
 		s.refusePrompt(w, r, x, status, bad)
 		return
 	}
+	if err := s.takeRun(r.Context(), x.who); err != nil {
+		ran(false)
+		s.refusePrompt(w, r, x, http.StatusForbidden, err)
+		return
+	}
 	out, err := p.Bytes()
 	if err != nil {
 		panic(err) // what was read from JSON can be written as JSON
@@ -67,6 +72,8 @@ func (s *Server) prompt(w http.ResponseWriter, r *http.Request, x *exchange) {
 	}
 	if c.status == http.StatusOK && json.Unmarshal(c.body.Bytes(), &answer) == nil {
 		s.ledger.Note(answer.PromptID, x.who.ID())
+	} else if x.who.Link != "" {
+		s.Runs.GiveRun(r.Context(), x.who.Link)
 	}
 	c.send(w, r, nil)
 }

@@ -52,6 +52,7 @@ type Options struct {
 	Pictures Pictures
 	// NodeModule says where ComfyUI found a node class, and whether it has it.
 	NodeModule func(ctx context.Context, class string) (module string, known bool, err error)
+	Runs       Runs     // counts the runs of guest links; nil: there are none
 	GuestNodes []string // classes that guests may run besides ComfyUI's own
 	DenyNodes  []string // classes that only administrators may run
 
@@ -59,6 +60,8 @@ type Options struct {
 	APIKey         account.Secret // only to recognise it in /k/<key>/
 	TrustedProxies []netip.Prefix // peers whose X-Forwarded-* count
 	Hosts          []string       // host names that are served; all when empty
+	MaxConnections int            // open at once; 0: as many as the limit of open files allows
+	QuietRequests  bool           // log only refused and failed requests
 }
 
 // Server answers visitors.
@@ -145,6 +148,9 @@ func (s *Server) handle(w http.ResponseWriter, r *http.Request, x *exchange) {
 }
 
 func refusalText(x *exchange) string {
+	if x.who.Scope != account.ScopeAll {
+		return "This is beyond the token's scope (" + x.who.Scope.String() + ")."
+	}
 	if x.who.Role == account.Guest {
 		return "Guests can look and generate, but not this. Log in to do it."
 	}
@@ -272,11 +278,12 @@ const (
 func (s *Server) Serve(ctx context.Context, listeners []net.Listener) error {
 	// net/http's own lines are about broken hand-shakes and the like: of
 	// interest only when debugging.
+	door := newDoor(s.MaxConnections, s.trusted)
 	hs := &http.Server{Handler: s, ReadHeaderTimeout: headerTime, IdleTimeout: idleTime, MaxHeaderBytes: headerBytes,
-		ErrorLog: slog.NewLogLogger(s.Log.Handler(), slog.LevelDebug)}
+		ConnState: door.note, ErrorLog: slog.NewLogLogger(s.Log.Handler(), slog.LevelDebug)}
 	failed := make(chan error, len(listeners))
 	for _, l := range listeners {
-		go func() { failed <- hs.Serve(l) }()
+		go func() { failed <- hs.Serve(doorListener{l, door}) }()
 	}
 	running := len(listeners)
 	var err error

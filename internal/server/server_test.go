@@ -23,6 +23,7 @@ import (
 	"comfylatch/internal/audit"
 	"comfylatch/internal/cache"
 	"comfylatch/internal/login"
+	"comfylatch/internal/people"
 	"comfylatch/internal/proxy"
 	"comfylatch/internal/session"
 	"comfylatch/internal/standin"
@@ -46,6 +47,8 @@ type house struct {
 	proxy *proxy.Proxy
 	up    *upstream.Server
 	db    *store.DB
+
+	people *people.Service
 }
 
 // syncBuffer is a log that may be read while it is written.
@@ -89,6 +92,7 @@ func newHouse(t testing.TB, change func(*Options)) *house {
 	sessions := session.New(h.db, session.Config{})
 	h.login = must[*login.Service](t)(login.New(ctx, login.Options{StateDir: h.state, APIKey: account.NewSecret(testKey), Store: h.db, Sessions: sessions,
 		Throttle: must[*throttle.Limiter](t)(throttle.New(ctx, h.db)), Audit: events, Log: log}))
+	h.people = people.New(people.Options{Store: h.db, Login: h.login, Audit: events})
 	h.up = must[*upstream.Server](t)(upstream.New(upstream.Options{URL: address, Log: log}))
 	h.proxy = proxy.New(proxy.Options{Upstream: h.up, Log: log, Watch: sessions.Watch,
 		OurCookie: func(name string) bool { return name == web.CookieName(true) || name == web.CookieName(false) }})
@@ -96,6 +100,7 @@ func newHouse(t testing.TB, change func(*Options)) *house {
 	site := must[*web.Site](t)(web.New(web.Options{Login: h.login, Log: log, Leave: memory.Leave,
 		Health: func(ctx context.Context) (any, bool) { v := h.up.Health(ctx); return v, v.OK() }}))
 	o := Options{Site: site, Login: h.login, Sessions: h.login, Upstream: h.proxy, Cache: cache.New(cache.Options{Upstream: h.up, Log: log}), Log: log, BindClient: h.proxy.ClientIDs().Bind, NodeModule: upstream.NewNodes(h.up).Module, GuestNodes: []string{"LatchSlowImage"}, Auth: true, APIKey: account.NewSecret(testKey)}
+	o.Runs = h.people
 	if change != nil {
 		change(&o)
 	}
@@ -150,6 +155,11 @@ func (h *house) guest() string {
 func (h *house) token(role string) string {
 	h.t.Helper()
 	r := map[string]account.Role{"user": account.User, "admin": account.Admin}[role]
+	if _, err := h.db.Person(h.t.Context(), "u-"+role); err != nil {
+		if err := h.db.PutPerson(h.t.Context(), account.Person{ID: "u-" + role, Name: role, Role: r, CreatedAt: time.Now()}); err != nil {
+			h.t.Fatal(err)
+		}
+	}
 	value, _, err := h.login.CreateToken(h.t.Context(), login.NewToken{Name: "a " + role + "'s", Role: r, UserID: "u-" + role})
 	if err != nil {
 		h.t.Fatal(err)

@@ -3,6 +3,7 @@ package session
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 
 	"comfylatch/internal/account"
@@ -39,15 +40,25 @@ func (m *Manager) RevokeEpoch(ctx context.Context, live string) error {
 	return told("revoke the sessions of an older password", err)
 }
 
-// RevokeGuests ends all guest sessions, from now on until AllowGuests, even if
+// RevokeGuests ends the sessions of guests who came by guest mode, from now on until AllowGuests, even if
 // the store fails.
 func (m *Manager) RevokeGuests(ctx context.Context) error {
 	m.guestsOff.Store(true)
-	doomed := m.cache.drop(func(s *account.Session) bool { return s.Role == account.Guest })
-	gone, err := m.store.DeleteRoleSessions(ctx, account.Guest)
+	doomed := m.cache.drop((*account.Session).Passing)
+	gone, err := m.store.DeletePassingSessions(ctx)
 	m.End(append(gone, doomed...)...)
-	m.watches.endIf(func(p account.Principal) bool { return p.Role == account.Guest })
+	m.watches.endIf(func(p account.Principal) bool { return p.Role == account.Guest && p.UserID == "" && p.Link == "" })
 	return told("revoke the guests' sessions", err)
+}
+
+// Ended closes what hangs on a change of the store's: the sessions and tokens
+// that ended with it. Tokens' refs begin with "token:".
+func (m *Manager) Ended(gone account.Ended) {
+	refs := slices.Clone(gone.Sessions)
+	for _, hash := range gone.Tokens {
+		refs = append(refs, account.TokenRef(hash))
+	}
+	m.End(refs...)
 }
 
 // AllowGuests lets guest sessions count again after RevokeGuests.

@@ -88,7 +88,7 @@ func (m *Manager) sweep(ctx context.Context) error {
 		return err // or what is in use would look unused
 	}
 	late := now.Add(-2 * touchStep) // the store may lag so much behind
-	gone, err := m.store.DeleteOldSessions(ctx, now.Add(-m.cfg.Absolute), late.Add(-m.cfg.Idle), late.Add(-m.cfg.GuestIdle))
+	gone, err := m.store.DeleteOldSessions(ctx, now.Add(-m.cfg.Absolute), late.Add(-m.cfg.Idle), late.Add(-m.cfg.GuestIdle), now)
 	if len(gone) > 0 {
 		m.End(gone...)
 	}

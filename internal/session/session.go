@@ -32,8 +32,8 @@ type Store interface {
 	DeleteSession(ctx context.Context, hash string) ([]string, error)
 	DeleteUserSessions(ctx context.Context, userID, except string) ([]string, error)
 	DeleteEpochSessions(ctx context.Context, prefix, live string) ([]string, error)
-	DeleteRoleSessions(ctx context.Context, role account.Role) ([]string, error)
-	DeleteOldSessions(ctx context.Context, created, seen, guestSeen time.Time) ([]string, error)
+	DeletePassingSessions(ctx context.Context) ([]string, error)
+	DeleteOldSessions(ctx context.Context, created, seen, guestSeen, now time.Time) ([]string, error)
 	// ForeignChanges differs from before when another process has written.
 	ForeignChanges(ctx context.Context) (int64, error)
 }
@@ -96,18 +96,29 @@ func New(store Store, cfg Config) *Manager {
 	return m
 }
 
+// Terms say what a session lives by.
+type Terms struct {
+	Epoch     string
+	ExpiresAt time.Time // zero: no other end than every session's
+	Proved    bool      // by a password, just now
+}
+
 // Issue makes a new session for somebody who has just proved who they are, and
 // gives the cookie's value. The session is on the disk when Issue returns. The
 // value is new each time, so a session ID planted before a log-in is worthless.
-func (m *Manager) Issue(ctx context.Context, who account.Principal, from Client, epoch string) (account.Secret, account.Principal, error) {
+// account.ErrBadCredentials: what it hangs on has changed meanwhile.
+func (m *Manager) Issue(ctx context.Context, who account.Principal, from Client, terms Terms) (account.Secret, account.Principal, error) {
 	if who.Role == account.Anonymous {
 		return account.Secret{}, account.Principal{}, fmt.Errorf("issue a session: %w", account.ErrNoCredentials)
 	}
 	value := account.RandomSecret(prefix)
 	now := time.Now()
 	s := account.Session{
-		Hash: value.Hash(), UserID: who.UserID, Role: who.Role, Name: who.Name, Epoch: epoch,
-		CreatedAt: now, SeenAt: now, Address: from.Address, Agent: cut(from.Agent, maxAgent),
+		Hash: value.Hash(), UserID: who.UserID, Role: who.Role, Name: who.Name, Epoch: terms.Epoch,
+		CreatedAt: now, SeenAt: now, Address: from.Address, Agent: cut(from.Agent, maxAgent), ExpiresAt: terms.ExpiresAt,
+	}
+	if terms.Proved {
+		s.ProvedAt = now
 	}
 	if err := m.store.PutSession(ctx, s); err != nil {
 		return account.Secret{}, account.Principal{}, fmt.Errorf("issue a session: %w", err)
@@ -170,10 +181,13 @@ func (m *Manager) load(ctx context.Context, key hash) (*entry, error) {
 func (m *Manager) alive(s *account.Session, seen, now time.Time) bool {
 	idle := m.cfg.Idle
 	if s.Role == account.Guest {
-		if m.guestsOff.Load() {
+		if m.guestsOff.Load() && s.Passing() {
 			return false
 		}
 		idle = m.cfg.GuestIdle
+	}
+	if !s.ExpiresAt.IsZero() && !now.Before(s.ExpiresAt) {
+		return false
 	}
 	if live := m.epoch.Load(); live != nil && strings.HasPrefix(s.Epoch, PasswordEpoch) && s.Epoch != *live {
 		return false
@@ -182,7 +196,11 @@ func (m *Manager) alive(s *account.Session, seen, now time.Time) bool {
 }
 
 func principal(s *account.Session) account.Principal {
-	return account.Principal{Role: s.Role, UserID: s.UserID, Name: s.Name, Method: account.ByCookie, Ref: s.Hash}
+	p := account.Principal{Role: s.Role, UserID: s.UserID, Name: s.Name, Method: account.ByCookie, Ref: s.Hash}
+	if link, ok := strings.CutPrefix(s.Epoch, account.LinkEpoch); ok {
+		p.Link = link
+	}
+	return p
 }
 
 // cut shortens text to n bytes without splitting a character, and drops what

@@ -52,11 +52,11 @@ func (c *counting) DeleteEpochSessions(ctx context.Context, prefix, live string)
 	return c.DB.DeleteEpochSessions(ctx, prefix, live)
 }
 
-func (c *counting) DeleteRoleSessions(ctx context.Context, r account.Role) ([]string, error) {
+func (c *counting) DeletePassingSessions(ctx context.Context) ([]string, error) {
 	if c.down.Load() {
 		return nil, errDown
 	}
-	return c.DB.DeleteRoleSessions(ctx, r)
+	return c.DB.DeletePassingSessions(ctx)
 }
 
 func openStore(t *testing.T, dir string) *counting {
@@ -87,7 +87,7 @@ func issue(t *testing.T, m *session.Manager, who account.Principal) (string, acc
 	if who.Role == account.Owner {
 		e = epoch
 	}
-	cookie, p, err := m.Issue(t.Context(), who, session.Client{Address: "192.0.2.1", Agent: "test"}, e)
+	cookie, p, err := m.Issue(t.Context(), who, session.Client{Address: "192.0.2.1", Agent: "test"}, session.Terms{Epoch: e})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -235,7 +235,7 @@ func TestAttacksOnSessions(t *testing.T) {
 		if p, err := m.Find(t.Context(), cookie); !errors.Is(err, errDown) || p.Role != account.Anonymous {
 			t.Errorf("Find = %v, %v; want the store's error and nobody", p, err)
 		}
-		if _, p, err := m.Issue(t.Context(), owner, session.Client{}, epoch); !errors.Is(err, errDown) || p.Role != account.Anonymous {
+		if _, p, err := m.Issue(t.Context(), owner, session.Client{}, session.Terms{Epoch: epoch}); !errors.Is(err, errDown) || p.Role != account.Anonymous {
 			t.Errorf("Issue = %v, %v; want the store's error and nobody", p, err)
 		}
 		if err := m.RevokeEpoch(t.Context(), ""); !errors.Is(err, errDown) {
@@ -339,7 +339,7 @@ func TestReleaseForgetsAWatch(t *testing.T) {
 func TestTheAgentIsCutBetweenCharacters(t *testing.T) {
 	m, db := newManager(t)
 	for _, agent := range []string{strings.Repeat("é", 200), "a" + strings.Repeat("é", 200), "\xff\xfe" + strings.Repeat("x", 300)} {
-		_, p, err := m.Issue(t.Context(), owner, session.Client{Agent: agent}, "")
+		_, p, err := m.Issue(t.Context(), owner, session.Client{Agent: agent}, session.Terms{})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -371,7 +371,7 @@ func BenchmarkFind(b *testing.B) {
 	}
 	b.Cleanup(func() { db.Close() })
 	m := session.New(db, session.Config{})
-	cookie, _, err := m.Issue(b.Context(), owner, session.Client{}, epoch)
+	cookie, _, err := m.Issue(b.Context(), owner, session.Client{}, session.Terms{Epoch: epoch})
 	if err != nil {
 		b.Fatal(err)
 	}

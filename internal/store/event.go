@@ -3,6 +3,7 @@ package store
 import (
 	"context"
 	"database/sql"
+	"fmt"
 
 	"comfylatch/internal/audit"
 )
@@ -27,30 +28,32 @@ func (db *DB) AppendEvents(ctx context.Context, events []audit.Event) error {
 // Events gives up to limit events, the newest first: those with a smaller ID
 // than before (0: from the newest), of one kind ("": of all).
 func (db *DB) Events(ctx context.Context, kind audit.Kind, before int64, limit int) ([]audit.Event, error) {
-	if before == 0 {
-		before = 1<<63 - 1
+	return db.FindEvents(ctx, audit.Filter{Kind: kind, Before: before, Limit: limit})
+}
+
+// FindEvents gives the events of a filter, the newest first.
+func (db *DB) FindEvents(ctx context.Context, f audit.Filter) ([]audit.Event, error) {
+	if f.Before <= 0 {
+		f.Before = 1<<63 - 1
 	}
-	where, args := `id < $1`, []any{before, limit}
-	if kind != "" {
-		where, args = where+` AND kind = $3`, append(args, string(kind))
+	where, args := `id < $1`, []any{f.Before, f.Limit}
+	if f.Kind != "" {
+		args = append(args, string(f.Kind))
+		where += fmt.Sprintf(` AND kind = $%d`, len(args))
+	}
+	if f.Principal != "" {
+		args = append(args, f.Principal)
+		where += fmt.Sprintf(` AND principal = $%d`, len(args))
 	}
 	rows, err := db.read.QueryContext(ctx, `SELECT id, at, kind, principal, name, address, detail
 		FROM event WHERE `+where+` ORDER BY id DESC LIMIT $2`, args...)
-	if err != nil {
-		return nil, wrap("read security events", err)
-	}
-	defer rows.Close()
-	var out []audit.Event
-	for rows.Next() {
-		var e audit.Event
+	out, err := all(rows, err, func(row interface{ Scan(...any) error }) (e audit.Event, err error) {
 		var at int64
-		if err := rows.Scan(&e.ID, &at, &e.Kind, &e.Principal, &e.Name, &e.Address, &e.Detail); err != nil {
-			return nil, wrap("read security events", err)
-		}
+		err = row.Scan(&e.ID, &at, &e.Kind, &e.Principal, &e.Name, &e.Address, &e.Detail)
 		e.Time = moment(at)
-		out = append(out, e)
-	}
-	return out, wrap("read security events", rows.Err())
+		return e, err
+	})
+	return out, wrap("read security events", err)
 }
 
 // PruneEvents removes the oldest events until keep are left.

@@ -1,4 +1,5 @@
-// Package store keeps what must outlive the process: sessions, tokens, counters
+// Package store keeps what must outlive the process: people, sessions, tokens,
+// links, counters
 // of failed log-ins, security events and a few settings, in one SQLite file in
 // the state folder.
 //
@@ -180,6 +181,35 @@ func moment(ms int64) time.Time {
 		return time.Time{}
 	}
 	return time.UnixMilli(ms)
+}
+
+// oneRow turns a statement that changed nothing into the error none.
+func oneRow(res sql.Result, err, none error) error {
+	if err != nil {
+		return err
+	}
+	n, err := res.RowsAffected()
+	if err == nil && n == 0 {
+		return none
+	}
+	return err
+}
+
+// all reads a result, which it closes.
+func all[T any](rows *sql.Rows, err error, scan func(interface{ Scan(...any) error }) (T, error)) ([]T, error) {
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var out []T
+	for rows.Next() {
+		one, err := scan(rows)
+		if err != nil {
+			return nil, err
+		}
+		out = append(out, one)
+	}
+	return out, rows.Err()
 }
 
 // texts reads a result of one text column, which it closes.

@@ -3,20 +3,29 @@ package store
 import (
 	"context"
 	"database/sql"
+	"fmt"
 	"time"
 
 	"comfylatch/internal/account"
 )
 
-const tokenColumns = `id, hash, name, kind, user_id, role, epoch, created_at, expires_at, used_at, used_from, revoked_at`
+const tokenColumns = `id, hash, name, kind, user_id, role, epoch, created_at, expires_at, used_at, used_from, revoked_at, scope`
 
-// PutToken keeps a new token.
+// PutToken keeps a new token. The one of a person who may not have it (any
+// more), or whose name is taken, is not kept: account.ErrTaken.
 func (db *DB) PutToken(ctx context.Context, t account.Token) error {
-	_, err := db.write.ExecContext(ctx, `INSERT INTO token (`+tokenColumns+`)
-		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)`,
+	res, err := db.write.ExecContext(ctx, `INSERT INTO token (`+tokenColumns+`)
+		SELECT $1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13
+		WHERE $5 IN ('', 'owner') OR EXISTS (SELECT 1 FROM person WHERE id = $5 AND disabled_at = 0 AND `+rank("role")+` >= `+rank("$6")+`)
+		ON CONFLICT DO NOTHING`,
 		t.ID, t.Hash, t.Name, t.Kind, t.UserID, t.Role.String(), t.Epoch, millis(t.CreatedAt), millis(t.ExpiresAt),
-		millis(t.UsedAt), t.UsedFrom, millis(t.RevokedAt))
-	return wrap("keep a token", err)
+		millis(t.UsedAt), t.UsedFrom, millis(t.RevokedAt), t.Scope.String())
+	return wrap("keep a token", oneRow(res, err, account.ErrTaken))
+}
+
+// rank orders roles in SQL as account.Role does.
+func rank(role string) string {
+	return `CASE ` + role + ` WHEN 'guest' THEN 1 WHEN 'user' THEN 2 WHEN 'admin' THEN 3 ELSE 4 END`
 }
 
 // TokenByHash finds a token, also a dead one, or account.ErrNotFound.
@@ -28,28 +37,36 @@ func (db *DB) TokenByHash(ctx context.Context, hash string) (account.Token, erro
 // Tokens lists the tokens that are not revoked, the oldest first.
 func (db *DB) Tokens(ctx context.Context) ([]account.Token, error) {
 	rows, err := db.read.QueryContext(ctx, `SELECT `+tokenColumns+` FROM token WHERE revoked_at = 0 ORDER BY created_at, id`)
-	if err != nil {
-		return nil, wrap("list tokens", err)
+	out, err := all(rows, err, scanToken)
+	return out, wrap("list tokens", err)
+}
+
+// TokenPage lists a user's tokens, or everybody's where userID is "", the
+// newest first. The cursor of a token is its Cursor.
+func (db *DB) TokenPage(ctx context.Context, userID string, page account.Page) ([]account.Token, error) {
+	created, id := int64(1<<62), ""
+	if page.After != "" {
+		fmt.Sscanf(page.After, "%d-%s", &created, &id)
 	}
-	defer rows.Close()
-	var out []account.Token
-	for rows.Next() {
-		t, err := scanToken(rows)
-		if err != nil {
-			return nil, wrap("list tokens", err)
-		}
-		out = append(out, t)
+	where, args := `(created_at < $1 OR created_at = $1 AND id > $2)`, []any{created, id, page.Limit}
+	if userID != "" {
+		where, args = where+` AND user_id = $4`, append(args, userID)
 	}
-	return out, wrap("list tokens", rows.Err())
+	rows, err := db.read.QueryContext(ctx, `SELECT `+tokenColumns+` FROM token WHERE revoked_at = 0 AND `+where+` ORDER BY created_at DESC, id LIMIT $3`, args...)
+	out, err := all(rows, err, scanToken)
+	return out, wrap("list tokens", err)
 }
 
 func scanToken(row interface{ Scan(...any) error }) (account.Token, error) {
 	var t account.Token
-	var role string
+	var role, scope string
 	var created, expires, used, revoked int64
-	err := row.Scan(&t.ID, &t.Hash, &t.Name, &t.Kind, &t.UserID, &role, &t.Epoch, &created, &expires, &used, &t.UsedFrom, &revoked)
+	err := row.Scan(&t.ID, &t.Hash, &t.Name, &t.Kind, &t.UserID, &role, &t.Epoch, &created, &expires, &used, &t.UsedFrom, &revoked, &scope)
 	if err == nil {
 		t.Role, err = account.ParseRole(role)
+	}
+	if err == nil {
+		t.Scope, err = account.ParseScope(scope)
 	}
 	if err != nil {
 		return account.Token{}, err
@@ -66,6 +83,9 @@ func (db *DB) TouchTokens(ctx context.Context, uses []account.Token) error {
 				millis(t.UsedAt), t.UsedFrom, t.ID); err != nil {
 				return err
 			}
+			if _, err := tx.ExecContext(ctx, `UPDATE person SET seen_at = $1 WHERE id = $2 AND seen_at < $1`, millis(t.UsedAt), t.UserID); err != nil {
+				return err
+			}
 		}
 		return nil
 	})
@@ -77,6 +97,11 @@ func (db *DB) TouchTokens(ctx context.Context, uses []account.Token) error {
 // RevokeToken ends one token.
 func (db *DB) RevokeToken(ctx context.Context, id string, at time.Time) ([]string, error) {
 	return db.revokeTokens(ctx, at, `id = $2`, id)
+}
+
+// RevokeTokenOf ends one token if it is that user's.
+func (db *DB) RevokeTokenOf(ctx context.Context, id, userID string, at time.Time) ([]string, error) {
+	return db.revokeTokens(ctx, at, `id = $2 AND user_id = $3`, id, userID)
 }
 
 // RevokeUserTokens ends all tokens of a user.
@@ -103,21 +128,26 @@ func (db *DB) RevokeExpiredTokens(ctx context.Context, at time.Time) ([]string, 
 
 func (db *DB) revokeTokens(ctx context.Context, at time.Time, where string, args ...any) ([]string, error) {
 	var gone []string
-	err := db.tx(ctx, "revoke tokens", func(tx *sql.Tx) error {
-		for {
-			hashes, err := texts(tx.QueryContext(ctx, `UPDATE token SET revoked_at = $1 WHERE revoked_at = 0 AND (`+where+`) RETURNING hash`,
-				append([]any{millis(at)}, args...)...))
-			if err != nil {
-				return err
-			}
-			if gone = append(gone, hashes...); len(hashes) == 0 {
-				return nil
-			}
-			// Round again for what was obtained for the ones just revoked.
-			where, args = `epoch IN (SELECT 'token:' || id FROM token WHERE revoked_at > 0)`, nil
-		}
+	err := db.tx(ctx, "revoke tokens", func(tx *sql.Tx) (err error) {
+		gone, err = revokeTokensIn(ctx, tx, at, where, args...)
+		return err
 	})
 	return gone, err
+}
+
+func revokeTokensIn(ctx context.Context, tx *sql.Tx, at time.Time, where string, args ...any) (gone []string, err error) {
+	for {
+		hashes, err := texts(tx.QueryContext(ctx, `UPDATE token SET revoked_at = $1 WHERE revoked_at = 0 AND (`+where+`) RETURNING hash`,
+			append([]any{millis(at)}, args...)...))
+		if err != nil {
+			return nil, err
+		}
+		if gone = append(gone, hashes...); len(hashes) == 0 {
+			return gone, nil
+		}
+		// Round again for what was obtained for the ones just revoked.
+		where, args = `epoch IN (SELECT 'token:' || id FROM token WHERE revoked_at > 0)`, nil
+	}
 }
 
 // DropTokens removes tokens that were revoked before a time.

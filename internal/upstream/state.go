@@ -64,23 +64,19 @@ func (st *status) suspect() {
 // refused is the quick answer while Run knows that ComfyUI is not there. One
 // that is not watched is always tried.
 func (s *Server) refused() error {
-	if s.status.refusing.Load() {
-		return fmt.Errorf("%w: it is %s", ErrUnavailable, s.State())
+	s.status.mu.Lock()
+	defer s.status.mu.Unlock()
+	if s.status.watched && s.status.state != Up {
+		return fmt.Errorf("%w: it is %s", ErrUnavailable, s.status.state)
 	}
 	return nil
-}
-
-// set changes what is known. The caller holds st.mu.
-func (st *status) set(state State, watched bool) {
-	st.state, st.watched = state, watched
-	st.refusing.Store(watched && state != Up)
 }
 
 func (s *Server) noteDown() {
 	s.status.mu.Lock()
 	was := s.status.state
 	if was == Up {
-		s.status.set(Down, s.status.watched)
+		s.status.state = Down
 	}
 	s.status.mu.Unlock()
 	if was == Up {
@@ -104,12 +100,12 @@ func (s *Server) noteUp(again bool) {
 		return
 	}
 	s.health.forget()
-	s.Close() // the connections in use end by themselves
+	s.transport.CloseIdleConnections()
 	if s.opts.OnUp != nil {
 		s.opts.OnUp(gen)
 	}
 	s.status.mu.Lock()
-	s.status.set(Up, s.status.watched)
+	s.status.state = Up
 	s.status.mu.Unlock()
 	s.log.Info("ComfyUI answers", "url", s.URL(), "version", s.Version())
 }
@@ -153,7 +149,7 @@ func (s *Server) Run(ctx context.Context) {
 // on: until then a request finds out for itself.
 func (s *Server) setWatched(on bool) {
 	s.status.mu.Lock()
-	s.status.set(s.status.state, on)
+	s.status.watched = on
 	s.status.mu.Unlock()
 }
 

@@ -149,6 +149,10 @@ func faultOf(err error) fault {
 		{account.ErrDisabled, http.StatusForbidden, "This account cannot be used at the moment."},
 		{account.ErrSetUpNeeded, http.StatusConflict, "No password has been set yet. Please choose one."},
 		{account.ErrAlreadySetUp, http.StatusConflict, "A password has been set already. Please log in with it."},
+		{account.ErrLinkDead, http.StatusGone, "This link has been used, has expired or was taken back. Please ask for a new one."},
+		{account.ErrProveAgain, http.StatusForbidden, "Please enter your password again: this needs a fresh proof that it is you."},
+		{account.ErrNotAllowed, http.StatusForbidden, "You may not do this."},
+		{account.ErrTaken, http.StatusConflict, "This name is taken."},
 		{account.ErrNotFound, http.StatusNotFound, "There is nothing here."},
 	} {
 		if errors.Is(err, known.err) {

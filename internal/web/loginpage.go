@@ -57,6 +57,9 @@ func (s *Site) serveLogin(w http.ResponseWriter, r *http.Request, v Visit) {
 // loginPage fills in what does not depend on a try.
 func (s *Site) loginPage(v Visit, next string) LoginPage {
 	st := s.opt.Login.Status()
+	if st.People { // then the owner's name is nobody else's business
+		st.OwnerName = ""
+	}
 	return LoginPage{
 		FirstTime:         !st.SetUp,
 		Username:          st.OwnerName,

@@ -13,6 +13,7 @@ import (
 	"comfylatch/internal/account"
 	"comfylatch/internal/audit"
 	"comfylatch/internal/login"
+	"comfylatch/internal/people"
 	"comfylatch/internal/session"
 	"comfylatch/internal/throttle"
 )
@@ -23,6 +24,7 @@ type Engine interface {
 	login.Store
 	throttle.Store
 	audit.Store
+	people.Store
 	Events(ctx context.Context, kind audit.Kind, before int64, limit int) ([]audit.Event, error)
 	Close() error
 }
@@ -48,6 +50,7 @@ func Run(t *testing.T, open func(t *testing.T, dir string) Engine) {
 	t.Run("of many who set a value once, all get the same", one(settingOnce))
 	t.Run("counters are written, removed and forgotten", one(counters))
 	t.Run("events are paged from the newest and pruned from the oldest", one(events))
+	runPeople(t, one)
 	t.Run("many writers at once lose nothing", one(manyWriters))
 	t.Run("only another program's writing is a foreign change", func(t *testing.T) { foreignChanges(t, open) })
 	t.Run("everything is there after closing and opening", func(t *testing.T) { reopened(t, open) })
@@ -118,13 +121,13 @@ func sessionsEnd(t *testing.T, db Engine) {
 	put("idle guest", func(s *account.Session) { s.Role, s.Epoch, s.SeenAt = account.Guest, "", now.Add(-time.Minute) })
 	put("ancient", func(s *account.Session) { s.UserID = "u4"; s.Epoch = ""; s.CreatedAt = now.Add(-48 * time.Hour) })
 
-	got, err := db.DeleteOldSessions(ctx, now.Add(-24*time.Hour), now.Add(-30*time.Minute), now.Add(-30*time.Second))
+	got, err := db.DeleteOldSessions(ctx, now.Add(-24*time.Hour), now.Add(-30*time.Minute), now.Add(-30*time.Second), now)
 	wantHashes(t, "age", got, err, "unused", "idle guest", "ancient")
 	got, err = db.DeleteEpochSessions(ctx, "password:", "password:1")
 	wantHashes(t, "another epoch", got, err, "old")
 	got, err = db.DeleteUserSessions(ctx, "u1", "one")
 	wantHashes(t, "the user but one", got, err, "two")
-	got, err = db.DeleteRoleSessions(ctx, account.Guest)
+	got, err = db.DeletePassingSessions(ctx)
 	wantHashes(t, "guests", got, err, "guest")
 	got, err = db.DeleteSession(ctx, "one")
 	wantHashes(t, "one", got, err, "one")
@@ -156,6 +159,7 @@ func aToken(id string) account.Token {
 
 func tokenRoundTrip(t *testing.T, db Engine) {
 	ctx := t.Context()
+	somebody(t, db, "u1")
 	want := aToken("a")
 	want.ExpiresAt, want.UsedAt, want.UsedFrom, want.Epoch = now.Add(time.Hour), now, "192.0.2.1", "key:1"
 	must(t, db.PutToken(ctx, want))
@@ -177,6 +181,7 @@ func tokenRoundTrip(t *testing.T, db Engine) {
 
 func tokenNames(t *testing.T, db Engine) {
 	ctx := t.Context()
+	somebody(t, db, "u1")
 	first, second := aToken("a"), aToken("b")
 	second.Name = first.Name
 	must(t, db.PutToken(ctx, first))
@@ -193,6 +198,7 @@ func tokenNames(t *testing.T, db Engine) {
 
 func tokenRevocation(t *testing.T, db Engine) {
 	ctx := t.Context()
+	somebody(t, db, "u1")
 	child, grandchild := aToken("child"), aToken("grandchild")
 	child.Epoch, grandchild.Epoch = "token:parent", "token:child"
 	for _, token := range []account.Token{aToken("parent"), child, grandchild, aToken("stranger")} {
@@ -217,6 +223,8 @@ func tokenRevocation(t *testing.T, db Engine) {
 
 func tokensEnd(t *testing.T, db Engine) {
 	ctx := t.Context()
+	somebody(t, db, "u1")
+	somebody(t, db, "u2")
 	of := func(id string, change func(*account.Token)) {
 		token := aToken(id)
 		change(&token)
@@ -358,6 +366,7 @@ func foreignChanges(t *testing.T, open func(*testing.T, string) Engine) {
 	}
 	theirs := open(t, dir)
 	defer theirs.Close()
+	somebody(t, theirs, "u1")
 	must(t, theirs.PutToken(ctx, aToken("theirs")))
 	if look() == before {
 		t.Error("another's writing does not show")

@@ -1,7 +1,0 @@
-//go:build !unix
-
-package upstream
-
-const canLook = false
-
-func silent(uintptr) bool { return false }
