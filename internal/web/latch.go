@@ -66,6 +66,7 @@ func (s *Site) serveMe(w http.ResponseWriter, r *http.Request, v Visit) {
 	}
 	who := s.visitor(v)
 	writeJSON(w, http.StatusOK, struct {
+		ID         string `json:"id"` // tells one somebody from another, and nothing else
 		Name       string `json:"name"`
 		Role       string `json:"role"`
 		Guest      bool   `json:"guest"`
@@ -74,7 +75,7 @@ func (s *Site) serveMe(w http.ResponseWriter, r *http.Request, v Visit) {
 		Logout     string `json:"logout"`     // path to POST to, "" where there is no session to end
 		FreeMemory bool   `json:"freeMemory"` // tell us when the window closes
 		Version    string `json:"version"`
-	}{who.Name, who.Role, who.Guest, v.Who.Method.String(), "/login", logoutPath(v), s.opt.Leave != nil, s.opt.Version})
+	}{account.NewSecret("me:" + v.Who.ID()).Hash()[:16], who.Name, who.Role, who.Guest, v.Who.Method.String(), "/login", logoutPath(v), s.opt.Leave != nil, s.opt.Version})
 }
 
 func logoutPath(v Visit) string {

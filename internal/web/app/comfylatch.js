@@ -5,7 +5,7 @@ import { hideFromGuests } from './guest.js';
 import { offerIncognito } from './incognito.js';
 import { leave, watchLeaving } from './leave.js';
 import { placeBadge, placeButton } from './place.js';
-import { loadInject, logOut, notice, watchSession, whoAmI } from './session.js';
+import { go, loadInject, logOut, notice, ownWindow, watchSession, whoAmI } from './session.js';
 
 const app = window.comfyAPI.app.app;
 const api = window.comfyAPI.api.api;
@@ -15,6 +15,7 @@ const me = await whoAmI();
 if (me) await register(me);
 
 async function register(me) {
+  ownWindow(me);
   await loadInject();
   watchSession(api);
   offerIncognito(app);
@@ -24,7 +25,7 @@ async function register(me) {
   const commands = [{ id: 'comfylatch.Who', label, icon: 'pi pi-user', function: () => notice(`You are here as ${me.guest ? 'a guest' : label}.`) }];
   const extension = { name: 'comfylatch.account', commands };
   if (me.guest) {
-    commands.push({ id: 'comfylatch.LogIn', label: 'Log in', icon: 'pi pi-sign-in', function: () => location.assign(me.login) });
+    commands.push({ id: 'comfylatch.LogIn', label: 'Log in', icon: 'pi pi-sign-in', function: () => go(me.login) });
     extension.topbarBadges = [{ text: 'GUEST', variant: 'warning', icon: 'pi pi-user', tooltip: 'Guests generate and look around; nothing else is kept.' }];
   }
   const out = async () => {

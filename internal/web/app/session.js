@@ -34,6 +34,21 @@ function forget(key) {
   }
 }
 
+/**
+ * Takes a fresh client id where somebody else used this window before: theirs
+ * stays theirs, so ComfyUI's page would wait for its socket for ever. It is
+ * kept in the window's name too, which outlives logging out.
+ */
+export function ownWindow(me) {
+  const whose = 'comfylatch.window';
+  try {
+    if (sessionStorage.getItem(whose) === me.id) return;
+    sessionStorage.setItem(whose, me.id);
+    sessionStorage.removeItem('clientId');
+  } catch { /* switched off */ }
+  window.name = '';
+}
+
 /** Loads the script that sends an API key's token, where one is stored. */
 export async function loadInject() {
   if (stored() !== null) await import(`${root}auth_inject.js`).catch(() => {}); // the cookie is enough
@@ -49,7 +64,8 @@ export function notice(text, severity = 'info') {
 let leaving = false;
 let checking = false;
 
-function go(to) {
+/** Leaves for another page without being asked. */
+export function go(to) {
   leaving = true;
   // ComfyUI's page would ask whether to leave; its drafts are kept. Its listener
   // was there first, and a window's listeners are called in that order.
