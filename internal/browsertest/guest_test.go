@@ -134,3 +134,32 @@ func wantRefused(p *tab) {
 		p.t.Errorf("a prompt that reads another's file: %s", shape)
 	}
 }
+
+// A window that somebody else used before works for who comes next: ComfyUI's
+// page keeps its client id in the window, and that is still the other's.
+func TestWindowGoesFromOneToAnother(t *testing.T) {
+	forEachComfyUI(t, func(t *testing.T, c *comfyUI) {
+		g := startGate(t, c, "--guest")
+		p := enter(t, c, g)
+		first := eval[string](p, "comfyAPI.api.api.clientId")
+		p.open(g.url + "/logout")
+		p.press("#submit")
+		p.wait("the guest button", shown("button[name=guest_mode]"))
+		p.press("button[name=guest_mode]")
+		p.graph(c)
+		if eval[string](p, "comfyAPI.api.api.clientId") == first {
+			t.Error("a guest has the owner's client id")
+		}
+		p.queue(quick(0xa0b0c0))
+		p.result()
+		p.forget()
+		p.run("void app.extensionManager.command.execute('comfylatch.LogIn')")
+		p.logIn()
+		p.graph(c)
+		if p.asked() {
+			t.Error("the page asked whether to leave")
+		}
+		p.queue(quick(0xb0c0d0))
+		p.result()
+	})
+}

@@ -32,7 +32,7 @@ func TestFirstVisitGraphPictureLogOut(t *testing.T) {
 		if got := eval[int](p, "localStorage.length + sessionStorage.length"); got != 0 {
 			t.Errorf("%d things are left in the browser", got)
 		}
-		if p.dialogs > 0 {
+		if p.asked() {
 			t.Error("logging out asked whether to leave the page")
 		}
 		wantClosed(t, open)

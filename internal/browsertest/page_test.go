@@ -28,7 +28,7 @@ type tab struct {
 	mu       sync.Mutex
 	errors   []string // what the console called an error, and requests that failed
 	requests map[network.RequestID]*network.Request
-	dialogs  int
+	dialogs  int // questions like "leave this page?"
 }
 
 type size struct{ width, height int64 }
@@ -153,7 +153,14 @@ func (p *tab) complaints() []string {
 func (p *tab) forget() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.errors = nil
+	p.errors, p.dialogs = nil, 0
+}
+
+// asked tells whether the page has asked the visitor something in a dialog.
+func (p *tab) asked() bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.dialogs > 0
 }
 
 type action = cd.Action[cd.Void]

@@ -28,7 +28,7 @@ func TestEndedSessionLeadsToTheLoginAndBack(t *testing.T) {
 		p.typeInto("#username", ownerName)
 		p.typeInto("#password", ownerPassword+"\r")
 		p.wait("where one was, again", "location.pathname + location.search === '"+place+"'")
-		if p.dialogs > 0 {
+		if p.asked() {
 			t.Error("the page asked whether to leave")
 		}
 	})
