@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"net/http"
+	"time"
 
 	"comfylatch/internal/account"
 	"comfylatch/internal/cache"
@@ -16,13 +17,16 @@ type capture struct {
 	header http.Header
 	status int
 	body   bytes.Buffer
+	answer time.Time // when the answer began
 }
+
+func (c *capture) began() time.Time { return c.answer }
 
 func (c *capture) Header() http.Header { return c.header }
 
 func (c *capture) WriteHeader(status int) {
 	if c.status == 0 && status >= 200 {
-		c.status = status
+		c.status, c.answer = status, time.Now()
 	}
 }
 
@@ -46,7 +50,7 @@ func (s *Server) ask(r *http.Request, x *exchange) *capture {
 	if req.Method == http.MethodHead {
 		req.Method, r2.Method = http.MethodGet, http.MethodGet
 	}
-	s.Upstream.ServeHTTP(c, r2, &req, x.who)
+	s.comfyUI(c, r2, &req, x)
 	return c
 }
 

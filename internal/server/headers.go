@@ -2,9 +2,11 @@ package server
 
 import (
 	"bufio"
+	"errors"
 	"io"
 	"net"
 	"net/http"
+	"os"
 	"strings"
 	"sync/atomic"
 	"time"
@@ -19,11 +21,14 @@ type recorder struct {
 	secure  func(http.Header)
 	status  int
 	started time.Time
+	answer  time.Time // when the answer began
 }
+
+func (w *recorder) began() time.Time { return w.answer }
 
 func (w *recorder) WriteHeader(status int) {
 	if w.status == 0 && status >= 200 {
-		w.status = status
+		w.status, w.answer = status, time.Now()
 		w.secure(w.Header())
 	}
 	w.ResponseWriter.WriteHeader(status)
@@ -41,7 +46,7 @@ func (w *recorder) Unwrap() http.ResponseWriter { return w.ResponseWriter }
 
 // Hijack is for sockets, whose answer does not go through WriteHeader.
 func (w *recorder) Hijack() (net.Conn, *bufio.ReadWriter, error) {
-	w.status = http.StatusSwitchingProtocols
+	w.status, w.answer = http.StatusSwitchingProtocols, time.Now()
 	return http.NewResponseController(w.ResponseWriter).Hijack()
 }
 
@@ -154,19 +159,47 @@ func active(contentType string) bool {
 type patientBody struct {
 	io.ReadCloser
 	conn    *http.ResponseController
+	until   time.Time // no longer than this, if set
 	stopped atomic.Bool
 }
 
 func patient(w http.ResponseWriter, r *http.Request) *patientBody {
-	return &patientBody{ReadCloser: r.Body, conn: http.NewResponseController(w)}
+	body := r.Body
+	if b, ok := body.(*patientBody); ok {
+		body = b.ReadCloser // its time was a stranger's
+	}
+	return &patientBody{ReadCloser: body, conn: http.NewResponseController(w)}
+}
+
+// hurry gives a request's body a fixed time. It holds until somebody known is
+// read from patiently, and for what is left unread: a stranger may drip it.
+func (s *Server) hurry(w http.ResponseWriter, r *http.Request) {
+	if r.ContentLength != 0 {
+		b := patient(w, r)
+		b.until = time.Now().Add(s.Times.Form)
+		b.conn.SetReadDeadline(b.until)
+		r.Body = b
+	}
+}
+
+// unreadable is the status for a body that could not be read.
+func unreadable(err error) int {
+	if errors.Is(err, os.ErrDeadlineExceeded) {
+		return http.StatusRequestTimeout
+	}
+	return http.StatusRequestEntityTooLarge
 }
 
 func (b *patientBody) Read(p []byte) (int, error) {
 	if !b.stopped.Load() {
-		b.conn.SetReadDeadline(time.Now().Add(bodyTime))
+		end := time.Now().Add(bodyTime)
+		if !b.until.IsZero() && b.until.Before(end) {
+			end = b.until
+		}
+		b.conn.SetReadDeadline(end)
 	}
 	n, err := b.ReadCloser.Read(p)
-	if err != nil && !b.stopped.Load() {
+	if err == io.EOF && !b.stopped.Load() {
 		// The server goes on listening for the visitor's leaving: an answer
 		// may take longer than a body may be silent.
 		b.conn.SetReadDeadline(time.Time{})

@@ -142,7 +142,7 @@ func (s *Server) ownAct(w http.ResponseWriter, r *http.Request, x *exchange) {
 		send = map[string][]string{"delete": mine(ask.Delete, keep)}
 	}
 	out, _ := json.Marshal(send) // strings only: cannot fail
-	s.Upstream.ServeHTTP(w, withBody(r, out), x.req, x.who)
+	s.comfyUI(w, withBody(r, out), x.req, x)
 }
 
 func mine(ids []string, keep isolate.Keep) []string {

@@ -35,7 +35,7 @@ func (s *Server) prompt(w http.ResponseWriter, r *http.Request, x *exchange) {
 	}
 	body, err := io.ReadAll(http.MaxBytesReader(w, patient(w, r), limit))
 	if err != nil {
-		s.refusePrompt(w, r, x, http.StatusRequestEntityTooLarge, &comfy.PromptError{Type: "prompt_too_large", Message: "The prompt is too large", Details: fmt.Sprintf("at most %d MB", limit>>20)})
+		s.refusePrompt(w, r, x, unreadable(err), &comfy.PromptError{Type: "prompt_too_large", Message: "The prompt is too large, or did not arrive", Details: fmt.Sprintf("at most %d MB, and something of it each minute", limit>>20)})
 		return
 	}
 	p, err := comfy.ParsePrompt(body)
@@ -65,7 +65,7 @@ func (s *Server) prompt(w http.ResponseWriter, r *http.Request, x *exchange) {
 		panic(err) // what was read from JSON can be written as JSON
 	}
 	c := &capture{header: make(http.Header)}
-	s.Upstream.ServeHTTP(c, withBody(r, out), x.req, x.who)
+	s.comfyUI(c, withBody(r, out), x.req, x)
 	ran(c.status == http.StatusOK)
 	var answer struct {
 		PromptID string `json:"prompt_id"`

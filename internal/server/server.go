@@ -9,6 +9,7 @@
 package server
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -62,6 +63,13 @@ type Options struct {
 	Hosts          []string       // host names that are served; all when empty
 	MaxConnections int            // open at once; 0: as many as the limit of open files allows
 	QuietRequests  bool           // log only refused and failed requests
+	Times          Times
+}
+
+// Times are the limits of patience. Zero fields get the defaults.
+type Times struct {
+	Header time.Duration // for a whole header: 10 s
+	Form   time.Duration // for the whole of a form of ours: 30 s
 }
 
 // Server answers visitors.
@@ -74,6 +82,8 @@ type Server struct {
 
 // New makes a Server. It starts nothing.
 func New(o Options) *Server {
+	o.Times.Header = cmp.Or(o.Times.Header, 10*time.Second)
+	o.Times.Form = cmp.Or(o.Times.Form, 30*time.Second)
 	return &Server{Options: o, ledger: isolate.NewLedger(), boot: fmt.Sprintf("%x", time.Now().UnixMilli()&0xffffff)}
 }
 
@@ -86,8 +96,9 @@ type exchange struct {
 	stale      bool // came with a session cookie that is no longer good
 	pathKey    string
 	hasPathKey bool
-	basic      bool   // the credential is one that a browser may send by itself
-	refusal    string // why it was refused, for the log
+	basic      bool          // the credential is one that a browser may send by itself
+	refusal    string        // why it was refused, for the log
+	upstream   time.Duration // until ComfyUI's answer began
 }
 
 func (x *exchange) client(r *http.Request) login.Client {
@@ -105,6 +116,7 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	rec.secure = func(h http.Header) { secureHeaders(h, x, rec.status) }
 	defer s.logRequest(rec, r, x)
 	defer s.recoverPanic(rec, r, x)
+	s.hurry(rec, r)
 	s.handle(rec, r, x)
 }
 
@@ -212,7 +224,24 @@ func (s *Server) answer(w http.ResponseWriter, r *http.Request, x *exchange) {
 }
 
 func (s *Server) pass(w http.ResponseWriter, r *http.Request, x *exchange) {
-	s.Upstream.ServeHTTP(w, r, x.req, x.who)
+	s.comfyUI(w, r, x.req, x)
+}
+
+// comfyUI passes a request on, and notes how long ComfyUI took to begin its
+// answer.
+func (s *Server) comfyUI(w http.ResponseWriter, r *http.Request, req *comfy.Request, x *exchange) {
+	if b, ok := r.Body.(*patientBody); ok {
+		b.until = time.Time{} // somebody known, and room proxy watches over it
+	}
+	started := time.Now()
+	defer func() {
+		ended := time.Now()
+		if a, ok := w.(interface{ began() time.Time }); ok && !a.began().IsZero() {
+			ended = a.began()
+		}
+		x.upstream += ended.Sub(started)
+	}()
+	s.Upstream.ServeHTTP(w, r, req, x.who)
 }
 
 // recoverPanic turns a fault of ours into a refusal. An aborted answer stays
@@ -236,12 +265,12 @@ func (s *Server) recoverPanic(w *recorder, r *http.Request, x *exchange) {
 }
 
 // logRequest writes one line: refused and failed requests always, the others
-// when debugging. Visitors' text is quoted by slog and cut here; the query is
-// left out, since credentials may stand in it.
+// unless they are to be quiet. Visitors' text is quoted by slog and cut here;
+// the query is left out, since credentials may stand in it.
 func (s *Server) logRequest(w *recorder, r *http.Request, x *exchange) {
-	level := slog.LevelDebug
-	if x.refusal != "" || w.status >= 500 {
-		level = slog.LevelInfo
+	level := slog.LevelInfo
+	if s.QuietRequests && x.refusal == "" && w.status < 500 {
+		level = slog.LevelDebug
 	}
 	if !s.Log.Enabled(r.Context(), level) {
 		return
@@ -252,7 +281,7 @@ func (s *Server) logRequest(w *recorder, r *http.Request, x *exchange) {
 	}
 	s.Log.LogAttrs(r.Context(), level, "request", slog.String("id", x.id), slog.String("method", cut(r.Method, 16)), slog.String("path", path),
 		slog.String("route", route), slog.Int("status", w.status), slog.String("who", cut(x.who.Name, 64)), slog.String("role", x.who.Role.String()),
-		slog.String("by", x.who.Method.String()), slog.String("from", x.peer.String()), slog.Duration("took", time.Since(w.started)), slog.String("refused", cut(x.refusal, 120)))
+		slog.String("by", x.who.Method.String()), slog.String("from", x.peer.String()), slog.Duration("took", time.Since(w.started)), slog.Duration("upstream", x.upstream), slog.String("refused", cut(x.refusal, 120)))
 }
 
 // cut shortens a visitor's text for the log.
@@ -267,7 +296,6 @@ func cut(s string, n int) string {
 // come, here and in room proxy: long uploads are not cut, silent ones are.
 const (
 	bodyTime     = time.Minute
-	headerTime   = 10 * time.Second
 	idleTime     = 2 * time.Minute
 	headerBytes  = 64 << 10
 	shutdownTime = 10 * time.Second
@@ -279,7 +307,7 @@ func (s *Server) Serve(ctx context.Context, listeners []net.Listener) error {
 	// net/http's own lines are about broken hand-shakes and the like: of
 	// interest only when debugging.
 	door := newDoor(s.MaxConnections, s.trusted)
-	hs := &http.Server{Handler: s, ReadHeaderTimeout: headerTime, IdleTimeout: idleTime, MaxHeaderBytes: headerBytes,
+	hs := &http.Server{Handler: s, ReadHeaderTimeout: s.Times.Header, IdleTimeout: idleTime, MaxHeaderBytes: headerBytes,
 		ConnState: door.note, ErrorLog: slog.NewLogLogger(s.Log.Handler(), slog.LevelDebug)}
 	failed := make(chan error, len(listeners))
 	for _, l := range listeners {

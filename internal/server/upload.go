@@ -49,7 +49,7 @@ func (s *Server) upload(w http.ResponseWriter, r *http.Request, x *exchange) {
 		pw.CloseWithError(err)
 	}()
 	c := &capture{header: make(http.Header)}
-	s.Upstream.ServeHTTP(c, out, x.req, x.who)
+	s.comfyUI(c, out, x.req, x)
 	pr.CloseWithError(io.ErrClosedPipe) // ComfyUI may answer before it has read all
 	select {
 	case err = <-refused:

@@ -8,6 +8,7 @@ import (
 	"mime/multipart"
 	"net/http"
 	"net/url"
+	"os"
 	"strings"
 	"unicode/utf8"
 
@@ -160,6 +161,8 @@ func readAll(r *http.Request) ([]byte, error) {
 	switch {
 	case errors.As(err, &large):
 		return nil, large
+	case errors.Is(err, os.ErrDeadlineExceeded):
+		return nil, fault{status: http.StatusRequestTimeout, text: "The form did not arrive in time."}
 	case err != nil:
 		return nil, bad("The form did not arrive whole.")
 	}
