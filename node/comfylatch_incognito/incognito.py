@@ -144,7 +144,8 @@ def decode(stream):
 
     How that decodes differs between versions (Pillow, PyAV, data types), so its
     own code is run, with the stream where it would find the file's name.
-    Where it cannot be (wrapped by another custom node, rewritten), decode_by_hand.
+    Where it cannot be (wrapped by another custom node, rewritten, a format that
+    is told by a file's name only), decode_by_hand.
     """
     import nodes
 
@@ -154,14 +155,27 @@ def decode(stream):
         names = dict(own.__globals__)
         names["folder_paths"] = _Given(stream, names.get("folder_paths"))
         try:
-            return types.FunctionType(code, names, own.__name__, own.__defaults__)(nodes.LoadImage(), "")
-        except (TypeError, AttributeError):  # it wants a real file
+            batch = types.FunctionType(code, names, own.__name__, own.__defaults__)(nodes.LoadImage(), "")
+        except Exception:  # it wants a file with a name, or cannot read the picture
             stream.seek(0)
+        else:
+            # PyAV, which goes by a file's name, takes the gain map or the second
+            # eye behind a phone's JPEG for a frame where there is no name.
+            return tuple(t[:1] for t in batch) if len(batch[0]) > 1 and is_still(stream) else batch
     return decode_by_hand(stream)
+
+
+def is_still(stream):
+    from PIL import Image
+
+    stream.seek(0)
+    file = Image.open(stream)
+    return file.format == "MPO" or getattr(file, "n_frames", 1) == 1
 
 
 def decode_by_hand(stream):
     """What LoadImage of ComfyUI 0.3.64 does."""
+    import node_helpers
     import numpy
     import torch
     from PIL import Image, ImageOps, ImageSequence
@@ -169,10 +183,10 @@ def decode_by_hand(stream):
     def floats(picture):
         return torch.from_numpy(numpy.array(picture).astype(numpy.float32) / 255.0)
 
-    file = Image.open(stream)
+    file = node_helpers.pillow(Image.open, stream)
     images, masks = [], []
     for frame in ImageSequence.Iterator(file):
-        frame = ImageOps.exif_transpose(frame)
+        frame = node_helpers.pillow(ImageOps.exif_transpose, frame)
         if frame.mode == "I":  # 16 bits
             frame = frame.point(lambda v: v * (1 / 255))
         image = floats(frame.convert("RGB"))
