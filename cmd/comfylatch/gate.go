@@ -142,7 +142,7 @@ func (g *gate) openServer() error {
 			site.Unavailable(w, r, st == upstream.Starting)
 		},
 		OurCookie: func(name string) bool { return name == web.CookieName(true) || name == web.CookieName(false) },
-		Watch:     g.sessions.Watch, MaxSockets: maxSockets})
+		Watch:     g.sessions.Watch, MaxSockets: g.maxSockets})
 	g.pictures = incognito.New(incognito.Options{Dir: filepath.Join(g.cfg.State, "incognito"), SecretFile: nodeSecret(g.cfg.State),
 		Upstream: g.upstream, Watch: g.sessions.Watch, Log: g.log})
 	if err := g.pictures.Clean(); err != nil {
@@ -158,19 +158,20 @@ func (g *gate) openServer() error {
 		return err
 	}
 	g.server = server.New(server.Options{Site: site, Login: g.login, Sessions: g.login, Upstream: g.proxy, Cache: g.cache, Log: g.log, Runs: g.people,
-		BindClient: g.proxy.ClientIDs().Bind, Pictures: g.pictures, NodeModule: upstream.NewNodes(g.upstream).Module, GuestNodes: g.cfg.GuestNodes, DenyNodes: g.cfg.DenyNodes, Auth: g.cfg.Auth, APIKey: g.cfg.APIKey, TrustedProxies: g.cfg.TrustedProxies, Hosts: g.cfg.Hosts})
+		BindClient: g.proxy.ClientIDs().Bind, Pictures: g.pictures, NodeModule: upstream.NewNodes(g.upstream).Module, GuestNodes: g.cfg.GuestNodes, DenyNodes: g.cfg.DenyNodes, Auth: g.cfg.Auth, APIKey: g.cfg.APIKey, TrustedProxies: g.cfg.TrustedProxies, Hosts: g.cfg.Hosts,
+		MaxConnections: g.cfg.MaxConnections, QuietRequests: !g.cfg.LogRequests})
 	return nil
 }
 
 // maxSockets is how many sockets one principal may hold open.
-func maxSockets(p account.Principal) int {
+func (g *gate) maxSockets(p account.Principal) int {
 	switch {
 	case p.Role == account.Guest:
-		return 64
+		return g.cfg.MaxSockets.Guest
 	case p.Role == account.User:
-		return 512
+		return g.cfg.MaxSockets.User
 	}
-	return 20_000
+	return g.cfg.MaxSockets.Owner
 }
 
 // run begins everything and waits. The background work ends after the server

@@ -40,13 +40,20 @@ type Config struct {
 	GuestNodes     []string       // node classes that guests may run besides ComfyUI's own
 	DenyNodes      []string       // node classes that only administrators may run
 	LogFormat      string         // "text" or "json"
-	LogDebug       bool           // a line for every request, with its headers' names
+	LogDebug       bool           // more detail in the log
+	LogRequests    bool           // a line for each request; off: for refused and failed ones only
+	MaxSockets     SocketLimits   // WebSockets open at once
+	MaxConnections int            // connections open at once; 0: as the limit of open files allows
 	CacheMB        int            // MB of what ComfyUI serves that are kept in memory
 	FrontEndRoot   string         // demo: folder of the real frontend
 	SessionIdle    time.Duration  // a session unused for so long has ended
 	SessionMax     time.Duration  // a session older than this has ended
 	Warnings       []string       // found while reading: not errors, but to be told
 }
+
+// SocketLimits are how many WebSockets one guest, one user, and one owner or
+// key may have open at once.
+type SocketLimits struct{ Guest, User, Owner int }
 
 // Default is a gate on its own machine in front of ComfyUI's usual port.
 func Default() Config {
@@ -55,6 +62,8 @@ func Default() Config {
 		Upstream:    "http://127.0.0.1:8188",
 		Auth:        true,
 		FreeMemory:  true,
+		LogRequests: true,
+		MaxSockets:  SocketLimits{Guest: 64, User: 512, Owner: 20_000},
 		CacheMB:     128,
 		LogFormat:   "text",
 		SessionIdle: 7 * 24 * time.Hour,
@@ -116,6 +125,12 @@ func (c Config) Problems() []error {
 	}
 	if c.LogFormat != "text" && c.LogFormat != "json" {
 		add(&UsageError{fmt.Errorf("log %q is unknown: use text or json", c.LogFormat)})
+	}
+	if m := c.MaxSockets; m.Guest < 1 || m.User < 1 || m.Owner < 1 {
+		add(errors.New("max_sockets_guest, max_sockets_user and max_sockets_owner must be at least 1"))
+	}
+	if c.MaxConnections < 0 || c.MaxConnections > 0 && c.MaxConnections < 16 {
+		add(fmt.Errorf("max_connections is %d: use at least 16, or 0 for as many as the limit of open files allows", c.MaxConnections))
 	}
 	if c.CacheMB < 1 || c.CacheMB > 1<<16 {
 		add(fmt.Errorf("cache_mb is %d: use 1 to 65536", c.CacheMB))

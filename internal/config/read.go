@@ -50,6 +50,11 @@ type file struct {
 	DenyNodes    []string  `toml:"deny_nodes"`
 	Log          *string   `toml:"log"`
 	LogDebug     *bool     `toml:"log_debug"`
+	LogRequests  *bool     `toml:"log_requests"`
+	SocketsGuest *int      `toml:"max_sockets_guest"`
+	SocketsUser  *int      `toml:"max_sockets_user"`
+	SocketsOwner *int      `toml:"max_sockets_owner"`
+	Connections  *int      `toml:"max_connections"`
 	CacheMB      *int      `toml:"cache_mb"`
 	SessionIdle  *duration `toml:"session_idle"`
 	SessionMax   *duration `toml:"session_max"`
@@ -196,6 +201,11 @@ func (c *Config) merge(f file) error {
 	set(&c.FreeMemory, f.FreeMemory)
 	set(&c.LogFormat, f.Log)
 	set(&c.LogDebug, f.LogDebug)
+	set(&c.LogRequests, f.LogRequests)
+	set(&c.MaxSockets.Guest, f.SocketsGuest)
+	set(&c.MaxSockets.User, f.SocketsUser)
+	set(&c.MaxSockets.Owner, f.SocketsOwner)
+	set(&c.MaxConnections, f.Connections)
 	set(&c.CacheMB, f.CacheMB)
 	set(&c.SessionIdle, (*time.Duration)(f.SessionIdle))
 	set(&c.SessionMax, (*time.Duration)(f.SessionMax))
