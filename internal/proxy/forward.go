@@ -108,7 +108,7 @@ func (p *Proxy) answer(w http.ResponseWriter, req *comfy.Request, who account.Pr
 	switch {
 	case res.StatusCode == http.StatusNoContent:
 		h.Del("Content-Length")
-	case res.ContentLength >= 0 && !noBody:
+	case res.ContentLength >= 0 && !noBody && len(h["Content-Length"]) == 0:
 		h.Set("Content-Length", strconv.FormatInt(res.ContentLength, 10))
 	}
 	if _, ok := h["Content-Type"]; !ok && !noBody {
@@ -118,8 +118,8 @@ func (p *Proxy) answer(w http.ResponseWriter, req *comfy.Request, who account.Pr
 	if noBody {
 		return
 	}
-	ctl := http.NewResponseController(w)
-	if err := p.copyBody(w, ctl, res); err != nil {
+	to := &toClient{w: w, ctl: http.NewResponseController(w), patience: p.times.Body, flush: res.ContentLength < 0}
+	if err := to.copy(res.Body); err != nil {
 		p.log.Debug("answer was cut off", "path", req.Path(), "error", err)
 		// The status is out already: only an aborted connection tells the
 		// client that this is not all.
@@ -127,34 +127,45 @@ func (p *Proxy) answer(w http.ResponseWriter, req *comfy.Request, who account.Pr
 	}
 }
 
+// toClient is where an answer's body goes. A client that takes nothing for too
+// long is cut off; one that is slow may take all day.
+type toClient struct {
+	w        io.Writer
+	ctl      *http.ResponseController
+	patience time.Duration
+	flush    bool // it may be a stream of events, so it is never held back
+}
+
+func (t *toClient) Write(b []byte) (int, error) {
+	_ = t.ctl.SetWriteDeadline(time.Now().Add(t.patience))
+	n, err := t.w.Write(b)
+	if err == nil && t.flush {
+		if err = t.ctl.Flush(); errors.Is(err, http.ErrNotSupported) {
+			err = nil
+		}
+	}
+	return n, err
+}
+
+// ReadFrom lets net/http, which knows the client's connection, move the middle
+// of a large body inside the kernel.
+func (t *toClient) ReadFrom(r io.Reader) (int64, error) {
+	_ = t.ctl.SetWriteDeadline(time.Now().Add(t.patience))
+	return io.Copy(t.w, r)
+}
+
 const chunk = 32 << 10
 
 var chunks = sync.Pool{New: func() any { return new([chunk]byte) }}
 
-// copyBody streams the body. A client that takes nothing for too long is cut
-// off; one that is slow may take all day. What has no announced length may be
-// a stream of events, so it is never held back.
-func (p *Proxy) copyBody(w io.Writer, ctl *http.ResponseController, res *http.Response) error {
+// copy streams a body. One that comes over a plain connection has a buffer.
+func (t *toClient) copy(body io.Reader) error {
+	if from, ok := body.(io.WriterTo); ok {
+		_, err := from.WriteTo(t)
+		return err
+	}
 	buf := chunks.Get().(*[chunk]byte)
 	defer chunks.Put(buf)
-	for {
-		n, err := res.Body.Read(buf[:])
-		if n > 0 {
-			_ = ctl.SetWriteDeadline(time.Now().Add(p.times.Body))
-			if _, err := w.Write(buf[:n]); err != nil {
-				return err
-			}
-			if res.ContentLength < 0 {
-				if err := ctl.Flush(); err != nil && !errors.Is(err, http.ErrNotSupported) {
-					return err
-				}
-			}
-		}
-		switch {
-		case err == io.EOF:
-			return nil
-		case err != nil:
-			return err
-		}
-	}
+	_, err := io.CopyBuffer(struct{ io.Writer }{t}, body, buf[:])
+	return err
 }

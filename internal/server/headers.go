@@ -41,6 +41,14 @@ func (w *recorder) Write(p []byte) (int, error) {
 	return w.ResponseWriter.Write(p)
 }
 
+// ReadFrom lets a large body go from connection to connection in the kernel.
+func (w *recorder) ReadFrom(r io.Reader) (int64, error) {
+	if w.status == 0 {
+		w.WriteHeader(http.StatusOK)
+	}
+	return io.Copy(w.ResponseWriter, r)
+}
+
 // Unwrap lets http.ResponseController reach deadlines and flushing.
 func (w *recorder) Unwrap() http.ResponseWriter { return w.ResponseWriter }
 

@@ -20,6 +20,7 @@ import (
 	"net/http"
 	"net/url"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -50,8 +51,9 @@ type Server struct {
 	tls       *tls.Config // nil for plain connections
 	network   string      // "tcp" or "unix"
 	address   string
-	host      string // the Host header
-	transport *http.Transport
+	host      string          // the Host header
+	pool      pool            // of plain connections
+	transport *http.Transport // for https, and where pooled connections cannot be looked at
 
 	status status
 	health healthCache
@@ -197,14 +199,18 @@ func (s *Server) RoundTrip(r *http.Request) (*http.Response, error) {
 	return s.send(r)
 }
 
-func (s *Server) send(r *http.Request) (*http.Response, error) {
-	u := *r.URL
-	u.Scheme, u.Host = "http", s.host
-	if s.tls != nil {
-		u.Scheme = "https"
+func (s *Server) send(r *http.Request) (res *http.Response, err error) {
+	if s.tls == nil && canLook {
+		res, err = s.direct(r)
+	} else {
+		u := *r.URL
+		u.Scheme, u.Host = "http", s.host
+		if s.tls != nil {
+			u.Scheme = "https"
+		}
+		r.URL, r.Host = &u, s.host
+		res, err = s.transport.RoundTrip(r)
 	}
-	r.URL, r.Host = &u, s.host
-	res, err := s.transport.RoundTrip(r)
 	if err != nil && r.Context().Err() == nil {
 		s.status.suspect() // Run finds out whether it is more than this request
 	}
@@ -212,7 +218,10 @@ func (s *Server) send(r *http.Request) (*http.Response, error) {
 }
 
 // Close ends idle connections. Those in use end with their requests.
-func (s *Server) Close() { s.transport.CloseIdleConnections() }
+func (s *Server) Close() {
+	s.pool.close()
+	s.transport.CloseIdleConnections()
+}
 
 // status is what is known of ComfyUI's state.
 type status struct {
@@ -222,4 +231,5 @@ type status struct {
 	version    string
 	watched    bool          // Run is going, so that state is fresh
 	poke       chan struct{} // asks Run for a probe now; holds one
+	refusing   atomic.Bool   // watched and not up; for requests, which take no lock
 }

@@ -64,19 +64,23 @@ func (st *status) suspect() {
 // refused is the quick answer while Run knows that ComfyUI is not there. One
 // that is not watched is always tried.
 func (s *Server) refused() error {
-	s.status.mu.Lock()
-	defer s.status.mu.Unlock()
-	if s.status.watched && s.status.state != Up {
-		return fmt.Errorf("%w: it is %s", ErrUnavailable, s.status.state)
+	if s.status.refusing.Load() {
+		return fmt.Errorf("%w: it is %s", ErrUnavailable, s.State())
 	}
 	return nil
+}
+
+// set changes what is known. The caller holds st.mu.
+func (st *status) set(state State, watched bool) {
+	st.state, st.watched = state, watched
+	st.refusing.Store(watched && state != Up)
 }
 
 func (s *Server) noteDown() {
 	s.status.mu.Lock()
 	was := s.status.state
 	if was == Up {
-		s.status.state = Down
+		s.status.set(Down, s.status.watched)
 	}
 	s.status.mu.Unlock()
 	if was == Up {
@@ -100,12 +104,12 @@ func (s *Server) noteUp(again bool) {
 		return
 	}
 	s.health.forget()
-	s.transport.CloseIdleConnections()
+	s.Close() // the connections in use end by themselves
 	if s.opts.OnUp != nil {
 		s.opts.OnUp(gen)
 	}
 	s.status.mu.Lock()
-	s.status.state = Up
+	s.status.set(Up, s.status.watched)
 	s.status.mu.Unlock()
 	s.log.Info("ComfyUI answers", "url", s.URL(), "version", s.Version())
 }
@@ -149,7 +153,7 @@ func (s *Server) Run(ctx context.Context) {
 // on: until then a request finds out for itself.
 func (s *Server) setWatched(on bool) {
 	s.status.mu.Lock()
-	s.status.watched = on
+	s.status.set(s.status.state, on)
 	s.status.mu.Unlock()
 }
 
