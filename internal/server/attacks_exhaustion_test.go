@@ -168,7 +168,7 @@ func TestManyConnectionsKeepNobodyOut(t *testing.T) {
 func TestTheDoorCounts(t *testing.T) {
 	d := newDoor(100, func(a netip.Addr) bool { return a == netip.MustParseAddr("10.0.0.1") })
 	d.perHost, d.waiting = 10, 5
-	from := func(addr string) *seat { return d.enter(&nowhere{addr: addr}) }
+	from := func(addr string) *seat { return d.enter(&deadEnd{addr: addr}) }
 	var mine []*seat
 	for range 5 {
 		mine = append(mine, from("192.0.2.1:1"))
@@ -216,13 +216,13 @@ func TestTheDoorCounts(t *testing.T) {
 	}
 }
 
-// nowhere is a connection that leads nowhere.
-type nowhere struct {
+// deadEnd is a connection that leads nowhere.
+type deadEnd struct {
 	net.Conn
 	addr string
 }
 
-func (n *nowhere) RemoteAddr() net.Addr {
+func (n *deadEnd) RemoteAddr() net.Addr {
 	return net.TCPAddrFromAddrPort(netip.MustParseAddrPort(n.addr))
 }
-func (n *nowhere) Close() error { return nil }
+func (n *deadEnd) Close() error { return nil }
