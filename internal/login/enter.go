@@ -87,11 +87,11 @@ func (s *Service) check(ctx context.Context, name, password string, c Client) (p
 		return proof{}, errors.Join(now.err, account.ErrBadCredentials)
 	}
 	if !right {
-		s.failed(ctx, attempt, audit.Failure, name, "wrong name or password", c)
+		s.failed(ctx, attempt, audit.Failure, found.name(st), "wrong name or password", c)
 		return proof{}, account.ErrBadCredentials
 	}
 	if found.person.Disabled() {
-		s.failed(ctx, attempt, audit.Refusal, name, "the account is disabled", c)
+		s.failed(ctx, attempt, audit.Refusal, found.name(st), "the account is disabled", c)
 		return proof{}, account.ErrDisabled
 	}
 	if err := attempt.Succeed(ctx); err != nil {
@@ -106,6 +106,18 @@ type candidate struct {
 	person  account.Person // zero: the owner, or nobody
 	hash    passwordHash   // to compare with; nobody's where not known
 	counted string         // the name of the counter
+}
+
+// name is what the candidate is called, "" for nobody: what was typed is not
+// written down, since people type their password one field too high.
+func (c candidate) name(st *state) string {
+	switch {
+	case c.person.ID != "":
+		return c.person.Name
+	case c.known:
+		return ownerPrincipal(st.file.name).Name
+	}
+	return ""
 }
 
 func (s *Service) whose(ctx context.Context, st *state, name string) (candidate, error) {
