@@ -107,7 +107,7 @@ func TestExampleConfigurationIsRead(t *testing.T) {
 
 // What stands behind these in the pages is ComfyUI's command, or a
 // sub-command's own flag.
-var subCommandFlags = []string{"role", "expires", "json", "help"}
+var subCommandFlags = []string{"role", "expires", "json", "help", "only-gate"}
 
 func TestPagesUseOnlyKnownFlags(t *testing.T) {
 	known := append(knownFlags(t), subCommandFlags...)

@@ -53,6 +53,11 @@ func runGate(ctx context.Context, env Env) error {
 		}
 		return serve(ctx, env, cfg, behind{address: address})
 	}
+	if cfg.CompanionNode {
+		if err := renewNode(cfg); err != nil {
+			return err
+		}
+	}
 	child, err := upstream.NewChild(upstream.ChildOptions{Command: command, Stdout: env.Stdout, Stderr: env.Stderr, Log: newLogger(env, cfg)})
 	if err != nil {
 		return err

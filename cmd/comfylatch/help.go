@@ -28,6 +28,7 @@ const help = `comfylatch is the door in front of ComfyUI: a login, API keys and 
   --auth on|off          off lets everybody on this machine in (on)
   --guest                let guests in
   --free-memory on|off   free ComfyUI's memory when the last one leaves (on)
+  --companion-node       around a command: add Upload Image Incognito to it
   --trusted-proxy CIDR   whose X-Forwarded-* headers count (nobody's)
   --front-end-root DIR   demo: the folder of ComfyUI's real frontend
   --config FILE          comfylatch.toml (in the state folder)

@@ -68,6 +68,15 @@ func installNode(cfg config.Config, onlyGate bool) error {
 	return node.Install(cfg.ComfyUI, node.Settings{Secret: secret, OnlyGate: onlyGate})
 }
 
+// renewNode is for the ComfyUI that is about to be started. Whether it lets only
+// the gate in stays as it was chosen.
+func renewNode(cfg config.Config) error {
+	if cfg.ComfyUI == "" {
+		return usagef("--companion-node: ComfyUI's folder is not known: give it with --comfyui DIR")
+	}
+	return installNode(cfg, node.Look(cfg.ComfyUI).Settings.OnlyGate)
+}
+
 func removeNode(env Env, cfg config.Config) error {
 	there, err := node.Remove(cfg.ComfyUI)
 	if err != nil {

@@ -34,6 +34,7 @@ type Config struct {
 	APIKeyFile     string         // where the key was read from
 	Auth           bool           // off: everybody is the owner, loopback only
 	Guest          bool           // guest mode, whatever the GUEST_MODE file says
+	CompanionNode  bool           // put the companion node into the ComfyUI that is started
 	FreeMemory     bool           // free ComfyUI's memory when the last person leaves
 	TrustedProxies []netip.Prefix // peers whose X-Forwarded-* count
 	Hosts          []string       // host names that are served; all when empty

@@ -35,29 +35,30 @@ func (e *UsageError) Unwrap() error { return e.Err }
 // file is comfylatch.toml. Every flag has a key; a key that is not here is an
 // error.
 type file struct {
-	Listen       []string  `toml:"listen"`
-	Upstream     *string   `toml:"upstream"`
-	ComfyUI      *string   `toml:"comfyui"`
-	State        *string   `toml:"state"`
-	APIKey       *string   `toml:"api_key"`
-	APIKeyFile   *string   `toml:"api_key_file"`
-	Auth         *bool     `toml:"auth"`
-	Guest        *bool     `toml:"guest"`
-	FreeMemory   *bool     `toml:"free_memory"`
-	TrustedProxy []string  `toml:"trusted_proxy"`
-	Hosts        []string  `toml:"hosts"`
-	GuestNodes   []string  `toml:"guest_nodes"`
-	DenyNodes    []string  `toml:"deny_nodes"`
-	Log          *string   `toml:"log"`
-	LogDebug     *bool     `toml:"log_debug"`
-	LogRequests  *bool     `toml:"log_requests"`
-	SocketsGuest *int      `toml:"max_sockets_guest"`
-	SocketsUser  *int      `toml:"max_sockets_user"`
-	SocketsOwner *int      `toml:"max_sockets_owner"`
-	Connections  *int      `toml:"max_connections"`
-	CacheMB      *int      `toml:"cache_mb"`
-	SessionIdle  *duration `toml:"session_idle"`
-	SessionMax   *duration `toml:"session_max"`
+	Listen        []string  `toml:"listen"`
+	Upstream      *string   `toml:"upstream"`
+	ComfyUI       *string   `toml:"comfyui"`
+	State         *string   `toml:"state"`
+	APIKey        *string   `toml:"api_key"`
+	APIKeyFile    *string   `toml:"api_key_file"`
+	Auth          *bool     `toml:"auth"`
+	Guest         *bool     `toml:"guest"`
+	CompanionNode *bool     `toml:"companion_node"`
+	FreeMemory    *bool     `toml:"free_memory"`
+	TrustedProxy  []string  `toml:"trusted_proxy"`
+	Hosts         []string  `toml:"hosts"`
+	GuestNodes    []string  `toml:"guest_nodes"`
+	DenyNodes     []string  `toml:"deny_nodes"`
+	Log           *string   `toml:"log"`
+	LogDebug      *bool     `toml:"log_debug"`
+	LogRequests   *bool     `toml:"log_requests"`
+	SocketsGuest  *int      `toml:"max_sockets_guest"`
+	SocketsUser   *int      `toml:"max_sockets_user"`
+	SocketsOwner  *int      `toml:"max_sockets_owner"`
+	Connections   *int      `toml:"max_connections"`
+	CacheMB       *int      `toml:"cache_mb"`
+	SessionIdle   *duration `toml:"session_idle"`
+	SessionMax    *duration `toml:"session_max"`
 }
 
 // duration is written as Go writes it ("36h", "90m").
@@ -198,6 +199,7 @@ func (c *Config) merge(f file) error {
 	set(&c.State, f.State)
 	set(&c.Auth, f.Auth)
 	set(&c.Guest, f.Guest)
+	set(&c.CompanionNode, f.CompanionNode)
 	set(&c.FreeMemory, f.FreeMemory)
 	set(&c.LogFormat, f.Log)
 	set(&c.LogDebug, f.LogDebug)
@@ -289,6 +291,10 @@ func newFlags() *flags {
 	str("auth", func(c *Config, s string) (err error) { c.Auth, err = parseOnOff("auth", s); return })
 	f.set.BoolFunc("guest", "", func(s string) error {
 		f.applies = append(f.applies, func(c *Config) error { c.Guest = s == "true"; return nil })
+		return nil
+	})
+	f.set.BoolFunc("companion-node", "", func(s string) error {
+		f.applies = append(f.applies, func(c *Config) error { c.CompanionNode = s == "true"; return nil })
 		return nil
 	})
 	str("free-memory", func(c *Config, s string) (err error) { c.FreeMemory, err = parseOnOff("free-memory", s); return })
