@@ -68,8 +68,14 @@ type Route struct {
 
 // slashAt tells whether segment i may hold whole paths.
 func (r *Route) slashAt(i int) bool {
-	parts := strings.Split(r.Pattern, "/")[1:]
-	return i < len(parts) && strings.HasSuffix(parts[i], "%}")
+	at := -1 // a pattern begins with a slash, before which nothing stands
+	for part := range strings.SplitSeq(r.Pattern, "/") {
+		if at == i {
+			return strings.HasSuffix(part, "%}")
+		}
+		at++
+	}
+	return false
 }
 
 // Unknown is the route of everything that the table does not name: custom
