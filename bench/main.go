@@ -3,7 +3,7 @@
 //
 //	go run ./bench                  everything that is at hand; about 20 minutes
 //	go run ./bench -quick           a short version without the browser, under a minute
-//	go run ./bench -only 'small|view'
+//	go run ./bench -only 'small|view'    some scenarios; page 1.45 is one of the page loads
 //	go run ./bench -update          also writes docs/performance.md
 //
 // It needs no root. nginx, caddy, oauth2-proxy and chromium are used where they

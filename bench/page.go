@@ -15,8 +15,8 @@ import (
 
 // pages loads ComfyUI's real frontend in a real browser.
 func (b *bench) pages() error {
-	if b.quick {
-		b.leave("page loads, with -quick")
+	if b.quick && b.only.String() == "" {
+		b.leave("page loads, with -quick: -only page measures them once")
 		return nil
 	}
 	browser := os.Getenv("COMFYLATCH_BROWSER")
