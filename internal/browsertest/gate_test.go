@@ -62,6 +62,7 @@ func (g *gate) start() {
 	g.process = exec.Command(binary, g.args...)
 	g.process.Stdout, g.process.Stderr = &g.log, &g.log
 	g.process.Env = append(os.Environ(), "COMFYUI_API_KEY=")
+	g.process.WaitDelay = 5 * time.Second // a command that it started may hold its output open
 	if err := g.process.Start(); err != nil {
 		g.t.Fatal(err)
 	}
@@ -73,6 +74,12 @@ func (g *gate) start() {
 // kill is kill -9.
 func (g *gate) kill() {
 	g.process.Process.Signal(syscall.SIGKILL)
+	g.process.Wait()
+}
+
+// end is Ctrl-C: a command that the gate started ends with it.
+func (g *gate) end() {
+	g.process.Process.Signal(os.Interrupt)
 	g.process.Wait()
 }
 

@@ -4,11 +4,7 @@ import (
 	"fmt"
 	"net/http"
 	"testing"
-
-	cd "github.com/chromedp/chromedp"
 )
-
-func setValue(selector, value string) action { return cd.SetValue(selector, value, cd.NodeVisible) }
 
 func TestFirstVisitGraphPictureLogOut(t *testing.T) {
 	forEachComfyUI(t, func(t *testing.T, c *comfyUI) {

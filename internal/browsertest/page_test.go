@@ -189,7 +189,10 @@ func (p *tab) press(selector string) {
 
 func (p *tab) typeInto(selector, text string) {
 	p.t.Helper()
-	p.do(cd.SendKeys(selector, text, cd.NodeVisible))
+	p.wait(selector, shown(selector))
+	// No action on the node itself: Enter may take the page away under it.
+	p.run(fmt.Sprintf("document.querySelector(%q).focus()", selector))
+	p.do(cd.KeyEvent(text))
 }
 
 // eval runs JavaScript in the page and waits for its promise.

@@ -62,11 +62,12 @@ func TestPictures(t *testing.T) {
 
 		// The same gate, around a ComfyUI that takes its time.
 		g.kill()
-		g.args = append(slices.Clone(g.args[2:]), "--", "sh", "-c", "sleep 600")
+		g.args = append(slices.Clone(g.args[2:]), "--", "sh", "-c", "exec sleep 600")
 		g.start()
 		p.open(g.url + "/")
 		p.wait("the starting page", says("ComfyUI is starting"))
 		shoot("starting")
+		g.end()
 	}
 }
 

@@ -28,7 +28,7 @@ func (p *tab) setUp(g *gate) {
 func (p *tab) logIn() {
 	p.t.Helper()
 	p.wait("the login page", atLogin)
-	p.do(setValue("#username", ownerName))
+	p.run(fmt.Sprintf("document.getElementById('username').value = %q", ownerName))
 	p.typeInto("#password", ownerPassword+"\r")
 }
 
