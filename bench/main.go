@@ -57,6 +57,7 @@ type bench struct {
 	dir   string         // for everything temporary
 	self  string         // this program, which is the upstreams too
 	gate  string         // the stripped comfylatch
+	load  string // of the machine, before
 	rows  []*row
 	left  []string // what could not be measured, and why
 }
@@ -80,21 +81,19 @@ func run(ctx context.Context, args []string, out io.Writer) error {
 	}
 	ctx, cancel := context.WithTimeout(ctx, longest)
 	defer cancel()
-	b := &bench{ctx: ctx, quick: *quick, only: pattern}
+	b := &bench{ctx: ctx, quick: *quick, only: pattern, load: machineLoad()}
 	if err := b.prepare(); err != nil {
 		return err
 	}
 	defer os.RemoveAll(b.dir)
-	if err := b.measure(); err != nil {
-		return err
-	}
-	if len(b.rows) == 0 {
+	err = b.measure()
+	if len(b.rows) == 0 && err == nil {
 		return fmt.Errorf("no scenario matches %q", *only)
 	}
-	table := b.table()
+	table := b.table() // also of a run that was cut short
 	fmt.Fprintln(out, table)
-	if !*update {
-		return nil
+	if err != nil || !*update {
+		return err
 	}
 	return b.writePage(table)
 }

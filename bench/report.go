@@ -33,7 +33,8 @@ of rates more is better, of times and memory less. “Wanted” is what the proj
 
 // writePage writes docs/performance.md.
 func (b *bench) writePage(table string) error {
-	text := fmt.Sprintf(method, "Measured on "+time.Now().Format("2 January 2006")+" on "+machine()+".\n\n"+table)
+	text := fmt.Sprintf(method, "Measured on "+time.Now().Format("2 January 2006")+" on "+machine()+". "+
+		"Before it began, the machine's load was "+b.load+": far above 0, others worked beside it, and the figures are rough.\n\n"+table)
 	if b.quick {
 		text = strings.Replace(text, "Measured on", "Measured in the short version on", 1)
 	}
@@ -42,6 +43,13 @@ func (b *bench) writePage(table string) error {
 		return fmt.Errorf("write the page: %w", err)
 	}
 	return nil
+}
+
+// machineLoad is how many programs wanted to run in the last minute.
+func machineLoad() string {
+	text, _ := os.ReadFile("/proc/loadavg")
+	load, _, _ := strings.Cut(string(text), " ")
+	return load
 }
 
 // machine says what the figures were taken on.
