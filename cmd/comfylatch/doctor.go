@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"time"
 
+	"comfylatch/internal/comfy"
 	"comfylatch/internal/config"
 	"comfylatch/internal/login"
 	"comfylatch/internal/store"
@@ -126,6 +127,7 @@ func (r *report) comfyUI(ctx context.Context, cfg config.Config) {
 	switch err := up.Identify(ask); {
 	case err == nil:
 		r.ok("ComfyUI %s answers at %s", up.Version(), cfg.Upstream)
+		r.patches(up.Version())
 	case errors.Is(err, upstream.ErrUnavailable):
 		r.wrong("ComfyUI does not answer at %s: start it, or say where it is with --upstream", cfg.Upstream)
 		return
@@ -137,6 +139,20 @@ func (r *report) comfyUI(ctx context.Context, cfg config.Config) {
 		r.wrong("ComfyUI can be reached past the gate, at %s: start it with --listen 127.0.0.1, or close that port", a)
 	} else {
 		r.ok("ComfyUI is not reachable at this machine's other addresses")
+	}
+}
+
+// patches names the holes that this ComfyUI still has, or may have.
+func (r *report) patches(version string) {
+	for _, p := range comfy.Unpatched(version) {
+		fixed := "not known to be fixed in any version"
+		if p.Fixed != "" {
+			fixed = "fixed in " + p.Fixed
+		}
+		if p.Of != "ComfyUI" {
+			fixed = "where " + p.Of + " is installed"
+		}
+		r.ok("stopped: %s, %s (%s): %s", p.CVE, p.What, fixed, p.Stops)
 	}
 }
 
