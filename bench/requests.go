@@ -62,7 +62,7 @@ func (b *bench) small() error {
 		if one.cpu {
 			cost = b.add(&row{what: one.what + ": processor time of the gate", unit: "µs", lower: true})
 		}
-		err := b.race(l.servers, pick(b, 7, 3), load{conns: 32, time: pick(b, 3*time.Second, 300*time.Millisecond)},
+		err := b.race(l.servers, pick(b, 7, 3), load{conns: 32, time: pick(b, 3*time.Second, 500*time.Millisecond)},
 			func(s *server) []byte { return s.get(one.path, one.kind) },
 			func(s *server, w *work, cpu time.Duration) {
 				r.put(s.name, w.rate())
@@ -112,7 +112,7 @@ func (b *bench) objectInfo() error {
 	} {
 		r := b.add(&row{what: one.what, unit: "/s", goals: []goal{{nginx, 3, 20}}})
 		size := make(map[string]int64)
-		err := b.race(l.servers, pick(b, 5, 2), load{conns: 4, time: pick(b, 3*time.Second, 300*time.Millisecond)},
+		err := b.race(l.servers, pick(b, 5, 2), load{conns: 4, time: pick(b, 3*time.Second, 500*time.Millisecond)},
 			func(s *server) []byte { return s.get("/object_info", byCookie, "Accept-Encoding: "+one.accept) },
 			func(s *server, w *work, _ time.Duration) {
 				r.put(s.name, w.rate())
@@ -135,7 +135,7 @@ func (b *bench) view() error {
 	defer l.stop()
 	r := b.add(&row{what: "2 MB `/view`", unit: "MB/s", goals: []goal{{nginx, 0.9, 1}}})
 	cost := b.add(&row{what: "2 MB `/view`: processor time of the gate", unit: "µs", lower: true})
-	return b.race(l.servers, pick(b, 7, 3), load{conns: 4, time: pick(b, 3*time.Second, 300*time.Millisecond)},
+	return b.race(l.servers, pick(b, 7, 3), load{conns: 4, time: pick(b, 3*time.Second, 500*time.Millisecond)},
 		func(s *server) []byte { return s.get("/view?filename=2097152.png", byCookie) },
 		func(s *server, w *work, cpu time.Duration) {
 			r.put(s.name, float64(w.bytes)/1e6/w.took.Seconds())

@@ -88,7 +88,6 @@ type gate struct {
 	proxy     *proxy.Proxy
 	cache     *cache.Cache
 	pictures  *incognito.Room
-	signer    *incognito.Signer
 	server    *server.Server
 }
 
@@ -134,8 +133,7 @@ func (g *gate) open(ctx context.Context, b behind) (err error) {
 	if err = g.people.Prune(ctx); err != nil {
 		return err
 	}
-	g.signer = incognito.NewSigner(nodeSecret(g.cfg.State))
-	if g.upstream, err = upstream.New(upstream.Options{URL: b.address, Sign: g.signer.Sign, Log: g.log, Starts: b.child != nil}); err != nil {
+	if g.upstream, err = upstream.New(upstream.Options{URL: b.address, Log: g.log, Starts: b.child != nil}); err != nil {
 		return err
 	}
 	return g.openServer()
@@ -144,7 +142,7 @@ func (g *gate) open(ctx context.Context, b behind) (err error) {
 func (g *gate) openServer() error {
 	g.cache = cache.New(cache.Options{Upstream: g.upstream, MaxBytes: int64(g.cfg.CacheMB) << 20, Log: g.log})
 	var site *web.Site
-	g.proxy = proxy.New(proxy.Options{Upstream: g.upstream, Sign: g.signer.Sign, Log: g.log,
+	g.proxy = proxy.New(proxy.Options{Upstream: g.upstream, Log: g.log,
 		Unavailable: func(w http.ResponseWriter, r *http.Request, st upstream.State) {
 			site.Unavailable(w, r, st == upstream.Starting)
 		},
@@ -157,6 +155,7 @@ func (g *gate) openServer() error {
 	}
 	o := web.Options{Pictures: g.pictures.ServeHTTP, Login: g.login, LoginPage: filepath.Join(g.cfg.State, "login.html"), Log: g.log, Version: version, SessionAge: g.cfg.SessionMax, PublicPrefetch: g.cache.Ahead,
 		Health: func(ctx context.Context) (any, bool) { h := g.upstream.Health(ctx); return h, h.OK() }}
+	o.Desk = &web.Desk{People: g.people, Login: g.login, Audit: g.audit, Free: g.upstream.Free, ComfyUI: g.upstream.Version}
 	if g.cfg.FreeMemory {
 		o.Leave = (&server.Memory{Sockets: g.proxy, ComfyUI: g.upstream, Log: g.log}).Leave
 	}

@@ -5,6 +5,9 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
 	"time"
 
 	"comfylatch/internal/account"
@@ -165,4 +168,24 @@ func nobody() passwordHash {
 	rand.Read(h.salt)
 	rand.Read(h.key)
 	return h
+}
+
+// SetGuests switches guest mode, by the file GUEST_MODE in the state folder.
+// An *account.InputError where it was switched on for good at the start.
+func (s *Service) SetGuests(ctx context.Context, on bool) error {
+	if !on && s.opt.Guest {
+		return &account.InputError{Sentence: "Guest mode was switched on at the start, by --guest or comfylatch.toml: take that away and restart."}
+	}
+	path := filepath.Join(s.opt.StateDir, guestModeName)
+	var err error
+	if on {
+		err = writeWhole(path, nil, false)
+	} else if err = os.Remove(path); errors.Is(err, fs.ErrNotExist) {
+		err = nil
+	}
+	if err != nil {
+		return fmt.Errorf("switch guest mode: %w", err)
+	}
+	s.follow(ctx)
+	return nil
 }

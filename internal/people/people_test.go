@@ -349,10 +349,13 @@ func TestWhatIsAnothersDoesNotExist(t *testing.T) {
 			wantErr(t, name+" ends a "+what, err, account.ErrNotFound)
 		}
 		for what, list := range map[string]func() (int, error){
-			"sessions": func() (int, error) { l, err := h.Sessions(t.Context(), who, account.Page{}); return own(l, cy.Ref), err },
-			"all":      func() (int, error) { l, err := h.AllSessions(t.Context(), who, account.Page{}); return len(l), err },
-			"tokens":   func() (int, error) { l, err := h.AllTokens(t.Context(), who, account.Page{}); return len(l), err },
-			"events":   func() (int, error) { l, err := h.Events(t.Context(), who, audit.Filter{Limit: 1}); return len(l), err },
+			"sessions": func() (int, error) {
+				l, err := h.Sessions(t.Context(), who, account.Page{})
+				return own(l, cy.Ref), err
+			},
+			"all":    func() (int, error) { l, err := h.AllSessions(t.Context(), who, account.Page{}); return len(l), err },
+			"tokens": func() (int, error) { l, err := h.AllTokens(t.Context(), who, account.Page{}); return len(l), err },
+			"events": func() (int, error) { l, err := h.Events(t.Context(), who, audit.Filter{Limit: 1}); return len(l), err },
 		} {
 			if n, err := list(); n != 0 || err != nil && !errors.Is(err, account.ErrNotAllowed) {
 				t.Errorf("%s lists %s: %d, %v", name, what, n, err)

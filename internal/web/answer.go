@@ -298,7 +298,8 @@ func writePage(w http.ResponseWriter, status int, policy string, body io.WriterT
 // parsePages reads the built-in templates; {{asset "x.css"}} is the address of
 // a static file.
 func parsePages(a *assets) (*template.Template, error) {
-	t := template.New("").Option("missingkey=error").Funcs(template.FuncMap{"asset": a.address})
+	t := template.New("").Option("missingkey=error").Funcs(template.FuncMap{"asset": a.address, "ago": ago, "gigabytes": gigabytes, "grant": grant,
+		"roles": func() []string { return []string{"guest", "user", "admin"} }})
 	t, err := t.ParseFS(templates, "templates/*.html")
 	if err != nil {
 		return nil, fmt.Errorf("read the built-in pages: %w", err)

@@ -25,13 +25,23 @@ func (s *Site) serveLatch(w http.ResponseWriter, r *http.Request, v Visit) {
 	case "prefetch.json":
 		s.servePrefetch(w, r)
 		return
+	case "join":
+		s.serveJoin(w, r, v)
+		return
 	}
 	if v.Who.Role == account.Anonymous {
 		s.Unauthorized(w, r, v, nil)
 		return
 	}
 	file, isApp := strings.CutPrefix(path, "app/")
+	api, isAPI := strings.CutPrefix(path, "api/")
+	action, isDo := strings.CutPrefix(path, "do/")
 	switch {
+	case isDo:
+		s.serveDo(w, r, v, action)
+	case isAPI && s.serveAPI(w, r, v, api), s.serveDesk(w, r, v, path):
+	case path == "api/openapi.json":
+		s.serveOpenAPI(w, r)
 	case isApp:
 		s.serveAsset(w, r, "app", file)
 	case path == "api/me":

@@ -94,8 +94,11 @@ type Options struct {
 	// PublicPrefetch lists public files of ComfyUI's frontend that the login
 	// page may fetch while the password is typed. May be nil.
 	PublicPrefetch func() []string
-	Log            *slog.Logger
-	Version        string
+	// Desk is what the account and administration pages work on; nil: there
+	// are none.
+	Desk    *Desk
+	Log     *slog.Logger
+	Version string
 }
 
 // Site answers the requests that are ours.

@@ -28,6 +28,12 @@ async function register(me) {
     commands.push({ id: 'comfylatch.LogIn', label: 'Log in', icon: 'pi pi-sign-in', function: () => go(me.login) });
     extension.topbarBadges = [{ text: 'GUEST', variant: 'warning', icon: 'pi pi-user', tooltip: 'Guests generate and look around; nothing else is kept.' }];
   }
+  if (me.account) {
+    commands.push({ id: 'comfylatch.Account', label: 'Your account', icon: 'pi pi-id-card', function: () => window.open(me.account, '_blank') });
+  }
+  if (me.admin) {
+    commands.push({ id: 'comfylatch.Admin', label: 'Administration', icon: 'pi pi-users', function: () => window.open(me.admin, '_blank') });
+  }
   const out = async () => {
     leave();
     if (!(await logOut(me))) notice('Logging out did not work. Please try again.', 'error');
