@@ -184,7 +184,15 @@ func (p *tab) open(url string) { p.t.Helper(); p.do(cd.Navigate(url)) }
 
 func (p *tab) press(selector string) {
 	p.t.Helper()
-	p.do(cd.Click(selector, cd.NodeVisible))
+	p.wait(selector, shown(selector))
+	// At a place, not on a node: the page may be drawn anew under the mouse.
+	at := eval[[]float64](p, fmt.Sprintf(`(() => {
+  const e = [...document.querySelectorAll(%q)].find((e) => e.checkVisibility({ visibilityProperty: true }));
+  e.scrollIntoView({ block: 'nearest', behavior: 'instant' });
+  const r = e.getBoundingClientRect();
+  return [r.x + r.width / 2, r.y + r.height / 2];
+})()`, selector))
+	p.do(cd.MouseClickXY(at[0], at[1]))
 }
 
 func (p *tab) typeInto(selector, text string) {

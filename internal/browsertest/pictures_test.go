@@ -2,10 +2,12 @@ package browsertest
 
 import (
 	"bytes"
+	"cmp"
 	"image"
 	"image/color"
 	"image/draw"
 	"image/png"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -104,31 +106,26 @@ func (p *tab) small(name string) {
 	}
 }
 
-// palette gives the 256 commonest colours of a picture, near ones taken for one.
+// palette gives the 256 commonest colours of a picture; of those near to each
+// other, the commonest.
 func palette(m image.Image) color.Palette {
-	type sort struct {
-		color color.RGBA
-		n     int
-	}
-	counted := map[color.RGBA]*sort{}
+	count := map[color.RGBA]int{}
 	for y := m.Bounds().Min.Y; y < m.Bounds().Max.Y; y++ {
 		for x := m.Bounds().Min.X; x < m.Bounds().Max.X; x++ {
-			c := color.RGBAModel.Convert(m.At(x, y)).(color.RGBA)
-			near := color.RGBA{c.R &^ 7, c.G &^ 7, c.B &^ 7, 255}
-			if counted[near] == nil {
-				counted[near] = &sort{color: c}
-			}
-			counted[near].n++
+			count[color.RGBAModel.Convert(m.At(x, y)).(color.RGBA)]++
 		}
 	}
-	var all []*sort
-	for _, s := range counted {
-		all = append(all, s)
-	}
-	slices.SortFunc(all, func(a, b *sort) int { return b.n - a.n })
+	all := slices.SortedFunc(maps.Keys(count), func(a, b color.RGBA) int {
+		return cmp.Or(count[b]-count[a], cmp.Compare(a.R, b.R), cmp.Compare(a.G, b.G), cmp.Compare(a.B, b.B))
+	})
 	var p color.Palette
-	for _, s := range all[:min(256, len(all))] {
-		p = append(p, s.color)
+	taken := map[color.RGBA]bool{}
+	for _, c := range all {
+		near := color.RGBA{c.R / 8, c.G / 8, c.B / 8, 0}
+		if !taken[near] && len(p) < 256 {
+			taken[near] = true
+			p = append(p, c)
+		}
 	}
 	return p
 }
