@@ -12,7 +12,6 @@ import (
 
 	"comfylatch/internal/comfy"
 	"comfylatch/internal/config"
-	"comfylatch/internal/incognito"
 	"comfylatch/internal/login"
 	"comfylatch/internal/store"
 	"comfylatch/internal/upstream"
@@ -118,7 +117,7 @@ func (r *report) comfyUI(ctx context.Context, cfg config.Config) {
 	if err != nil {
 		return // told by Problems
 	}
-	up, err := upstream.New(upstream.Options{URL: address, Sign: incognito.NewSigner(nodeSecret(cfg.State)).Sign})
+	up, err := upstream.New(upstream.Options{URL: address})
 	if err != nil {
 		return
 	}

@@ -13,6 +13,9 @@ const help = `comfylatch is the door in front of ComfyUI: a login, API keys and 
   comfylatch node install --comfyui DIR   add Upload Image Incognito to ComfyUI
                                           (--only-gate: it answers none but us)
   comfylatch node remove --comfyui DIR    take it out again
+  comfylatch user add NAME                make an account; prints its invitation
+  comfylatch user list                    list the accounts
+  comfylatch user passwd|disable|enable|remove|role|invite NAME
   comfylatch import --comfyui DIR         take over ComfyUI-Login's password
   comfylatch uninstall --comfyui DIR      leave no trace in ComfyUI's folder
   comfylatch doctor                       say what is wrong and how to mend it

@@ -2,15 +2,21 @@ package main
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
+	"io/fs"
+	"maps"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
+	"comfylatch/internal/account"
 	"comfylatch/internal/audit"
 	"comfylatch/internal/config"
 	"comfylatch/internal/login"
+	"comfylatch/internal/people"
 	"comfylatch/internal/session"
 	"comfylatch/internal/store"
 	"comfylatch/internal/throttle"
@@ -64,10 +70,10 @@ func runImport(ctx context.Context, env Env) error {
 	if err != nil {
 		return err
 	}
-	if err := events.Flush(ctx); err != nil {
+	say := func(format string, a ...any) { fmt.Fprintf(env.Stdout, format+"\n", a...) }
+	if err := errors.Join(importUsers(ctx, cfg, people.New(people.Options{Store: db, Audit: events, Owner: l.Status().OwnerName}), say), events.Flush(ctx)); err != nil {
 		return err
 	}
-	say := func(format string, a ...any) { fmt.Fprintf(env.Stdout, format+"\n", a...) }
 	if oldErr == nil {
 		say("moved:    %s to %s", old, filepath.Join(cfg.State, "PASSWORD"))
 	}
@@ -86,6 +92,41 @@ func runImport(ctx context.Context, env Env) error {
 		say("to do:    remove %s and restart ComfyUI, or people must log in twice", login)
 	}
 	say("start:    comfylatch --comfyui %s", cfg.ComfyUI)
+	return nil
+}
+
+// importUsers takes over the names of ComfyUI's --multi-user, which has no
+// passwords: as accounts that are disabled until their invitation is accepted.
+func importUsers(ctx context.Context, cfg config.Config, to *people.Service, say func(string, ...any)) error {
+	path := filepath.Join(cfg.ComfyUI, "user", "users.json")
+	text, err := os.ReadFile(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	var users map[string]string // by the name of their folder
+	if err == nil {
+		err = json.Unmarshal(text, &users)
+	}
+	if err != nil {
+		return fmt.Errorf("read ComfyUI's users in %s: %w", path, err)
+	}
+	u := userCommand{cfg: cfg, people: to}
+	for _, folder := range slices.Sorted(maps.Keys(users)) {
+		p, err := to.Import(ctx, strings.Join(strings.Fields(users[folder]), " "))
+		var input *account.InputError
+		if errors.As(err, &input) {
+			say("left out: %s, user %q: %s", folder, users[folder], input.Sentence)
+			continue
+		}
+		if err != nil {
+			return err
+		}
+		code, _, err := to.MakeLink(ctx, people.Command(), people.NewLink{Kind: account.Invitation, Role: p.Role, UserID: p.ID})
+		if err != nil {
+			return err
+		}
+		say("user:     %s, disabled until they open %s/_latch/join?code=%s", p.Name, u.base(), code.Reveal())
+	}
 	return nil
 }
 

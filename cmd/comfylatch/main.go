@@ -83,6 +83,7 @@ func exitStatus(stderr io.Writer, err error) int {
 var commands = map[string]func(context.Context, Env) error{
 	"demo":      runDemo,
 	"token":     runToken,
+	"user":      runUser,
 	"import":    runImport,
 	"node":      runNode,
 	"uninstall": runUninstall,

@@ -159,6 +159,15 @@ func (s *Service) checkFree(ctx context.Context, name string) error {
 	return err
 }
 
+// OwnerName is the owner's name as the state folder has it, "" where it has none.
+func OwnerName(stateDir string) string {
+	file, err := readPassword(filepath.Join(stateDir, passwordName))
+	if err != nil {
+		return "" // no set-up yet, or the gate says what is wrong
+	}
+	return file.name
+}
+
 // NewEpoch names a person's state until their next change.
 func NewEpoch() string { return rand.Text() }
 

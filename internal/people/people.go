@@ -66,6 +66,7 @@ type Options struct {
 	Store Store
 	Login *login.Service
 	Audit *audit.Log
+	Owner string // the owner's name, where there is no Login to ask
 }
 
 // Service manages people. Make it with New; it starts nothing.
@@ -165,7 +166,7 @@ func (s *Service) checkName(ctx context.Context, name string) error {
 	case !errors.Is(err, account.ErrNotFound):
 		return err
 	}
-	reserved := []string{account.OwnerID, "guest", "admin"}
+	reserved := []string{account.OwnerID, "guest", "admin", s.opt.Owner}
 	if s.opt.Login != nil {
 		reserved = append(reserved, s.opt.Login.Status().OwnerName)
 	}
