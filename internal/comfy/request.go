@@ -123,7 +123,10 @@ func (r *Request) split(path string) (raw []string, err error) {
 	if len(raw) > maxDepth {
 		return nil, ambiguous("the path has more than %d segments", maxDepth)
 	}
-	r.Segments = make([]string, len(raw))
+	r.Segments = raw // where nothing is encoded
+	if strings.Contains(path, "%") {
+		r.Segments = make([]string, len(raw))
+	}
 	for i, s := range raw {
 		if s == "" {
 			return nil, ambiguous("the path has an empty segment")
@@ -293,6 +296,7 @@ func (r *Request) Path() string {
 // anew, every pair of the query as it was sent.
 func (r *Request) Target() string {
 	var b strings.Builder
+	b.Grow(64)
 	for range r.Twins {
 		b.WriteString("/api")
 	}

@@ -64,18 +64,20 @@ type Route struct {
 	Run     bool   // a token of scope run may use it, though it changes something that guests may not
 	Touches string // what it reads or changes, for docs/roles.md
 	Stops   string // the CVE or report that a rule here answers
+
+	slashes uint32 // bit i: segment i may hold whole paths; from Pattern
 }
 
 // slashAt tells whether segment i may hold whole paths.
-func (r *Route) slashAt(i int) bool {
-	at := -1 // a pattern begins with a slash, before which nothing stands
-	for part := range strings.SplitSeq(r.Pattern, "/") {
-		if at == i {
-			return strings.HasSuffix(part, "%}")
+func (r *Route) slashAt(i int) bool { return r.slashes>>i&1 != 0 }
+
+func slashes(pattern string) (bits uint32) {
+	for i, part := range strings.Split(pattern, "/")[1:] {
+		if strings.HasSuffix(part, "%}") {
+			bits |= 1 << i
 		}
-		at++
 	}
-	return false
+	return bits
 }
 
 // Unknown is the route of everything that the table does not name: custom
@@ -97,6 +99,7 @@ func build() (plain, twin *trie) {
 	plain, twin = &trie{}, &trie{}
 	for i := range Table {
 		r := &Table[i]
+		r.slashes = slashes(r.Pattern)
 		p, apiOnly := strings.CutPrefix(r.Pattern, "/api/")
 		if apiOnly {
 			twin.add("/"+p, r)

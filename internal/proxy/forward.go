@@ -37,9 +37,12 @@ func (p *Proxy) Fail(w http.ResponseWriter, r *http.Request, req *comfy.Request,
 
 // forward passes an ordinary request through.
 func (p *Proxy) forward(w http.ResponseWriter, r *http.Request, req *comfy.Request, who account.Principal) {
-	// Ends with the handler, so that nothing reads the client's body after.
-	ctx, cancel := context.WithCancel(r.Context())
-	defer cancel()
+	ctx := r.Context()
+	if hasBody(r) { // ends with the handler, so that nothing reads it after
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithCancel(ctx)
+		defer cancel()
+	}
 	out, body, err := p.outRequest(ctx, w, r, req)
 	if err != nil {
 		p.Fail(w, r, req, err)
@@ -77,7 +80,7 @@ func (p *Proxy) outRequest(ctx context.Context, w http.ResponseWriter, r *http.R
 		return nil, nil, err
 	}
 	if _, ok := h["User-Agent"]; !ok {
-		h["User-Agent"] = []string{""} // or net/http would write its own
+		h["User-Agent"] = noAgent // or net/http would write its own
 	}
 	path, query, _ := strings.Cut(req.Target(), "?")
 	out := (&http.Request{
@@ -89,12 +92,18 @@ func (p *Proxy) outRequest(ctx context.Context, w http.ResponseWriter, r *http.R
 		ProtoMinor: 1,
 		Header:     h,
 	}).WithContext(ctx)
-	if r.Body == nil || r.Body == http.NoBody || r.ContentLength == 0 {
+	if !hasBody(r) {
 		return out, nil, nil
 	}
 	body := &movingBody{r: r.Body, ctl: http.NewResponseController(w), idle: p.times.Body, left: r.ContentLength}
 	out.Body, out.ContentLength = body, r.ContentLength
 	return out, body, nil
+}
+
+var noAgent = []string{""}
+
+func hasBody(r *http.Request) bool {
+	return r.Body != nil && r.Body != http.NoBody && r.ContentLength != 0
 }
 
 // answer passes ComfyUI's answer to the client.

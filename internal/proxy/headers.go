@@ -3,7 +3,6 @@ package proxy
 import (
 	"errors"
 	"net/http"
-	"slices"
 	"strings"
 )
 
@@ -71,11 +70,11 @@ var (
 
 // outHeader picks from a client's headers what goes upstream.
 func outHeader(in http.Header, ourCookie func(string) bool) (http.Header, error) {
-	out := make(http.Header, 12)
-	for name, how := range requestHeaders {
-		v := in[name]
+	out := make(http.Header, 8)
+	for name, v := range in {
+		how, passes := requestHeaders[name]
 		switch {
-		case len(v) == 0:
+		case !passes, len(v) == 0:
 		case len(v) == 1:
 			out[name] = v
 		case how == once:
@@ -87,9 +86,11 @@ func outHeader(in http.Header, ourCookie func(string) bool) (http.Header, error)
 	if c := otherCookies(in["Cookie"], ourCookie); c != "" {
 		out["Cookie"] = []string{c}
 	}
-	for name := range out {
-		if namedIn(in["Connection"], name) {
-			return nil, errHopByHop
+	if connection := in["Connection"]; len(connection) > 0 {
+		for name := range out {
+			if namedIn(connection, name) {
+				return nil, errHopByHop
+			}
 		}
 	}
 	return out, nil
@@ -98,6 +99,9 @@ func outHeader(in http.Header, ourCookie func(string) bool) (http.Header, error)
 // otherCookies gives the Cookie header without the gate's cookies. What is
 // left is left as it was, byte for byte. HTTP/2 may send it in several lines.
 func otherCookies(lines []string, ours func(string) bool) string {
+	if len(lines) == 1 {
+		return withoutOurs(lines[0], ours)
+	}
 	var kept []string
 	for _, line := range lines {
 		if line = withoutOurs(line, ours); line != "" {
@@ -108,16 +112,19 @@ func otherCookies(lines []string, ours func(string) bool) string {
 }
 
 func withoutOurs(line string, ours func(string) bool) string {
-	parts := strings.Split(line, ";")
-	n := len(parts)
-	parts = slices.DeleteFunc(parts, func(part string) bool {
+	kept, all := make([]string, 0, 8), true // not on the heap, mostly
+	for part := range strings.SplitSeq(line, ";") {
 		name, _, _ := strings.Cut(part, "=")
-		return ours(strings.TrimSpace(name))
-	})
-	if len(parts) == n {
+		if ours(strings.TrimSpace(name)) {
+			all = false
+		} else {
+			kept = append(kept, part)
+		}
+	}
+	if all {
 		return line
 	}
-	return strings.TrimLeft(strings.Join(parts, ";"), " ")
+	return strings.TrimLeft(strings.Join(kept, ";"), " ")
 }
 
 // inHeader copies the headers of ComfyUI's answer to ours. What the gate has

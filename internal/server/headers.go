@@ -18,7 +18,7 @@ import (
 // goes out, so that nothing ComfyUI sends can do without them.
 type recorder struct {
 	http.ResponseWriter
-	secure  func(http.Header)
+	x       *exchange
 	status  int
 	started time.Time
 	answer  time.Time // when the answer began
@@ -29,7 +29,7 @@ func (w *recorder) began() time.Time { return w.answer }
 func (w *recorder) WriteHeader(status int) {
 	if w.status == 0 && status >= 200 {
 		w.status, w.answer = status, time.Now()
-		w.secure(w.Header())
+		secureHeaders(w.Header(), w.x, status)
 	}
 	w.ResponseWriter.WriteHeader(status)
 }
@@ -70,8 +70,11 @@ const appPolicy = "default-src 'self'; script-src 'self' 'unsafe-inline' 'unsafe
 // are shown, but run nothing (ComfyUI CVE-2024-10099, CVE-2026-56670).
 const filePolicy = "sandbox; default-src 'none'; style-src 'unsafe-inline'; img-src 'self' data:; media-src 'self' data:; frame-ancestors 'self'"
 
+// Values of every answer, made once.
+var noSniff, sameOrigin, private = []string{"nosniff"}, []string{"same-origin"}, []string{"private"}
+
 func secureHeaders(h http.Header, x *exchange, status int) {
-	h.Set("X-Content-Type-Options", "nosniff")
+	h["X-Content-Type-Options"] = noSniff
 	if status == http.StatusNotFound && x.req != nil && strings.HasSuffix(x.req.Path(), ".css") {
 		// ComfyUI's page asks for two user.css that are seldom there. To the 404
 		// of another kind a browser would add that nosniff forbids its use.
@@ -81,7 +84,7 @@ func secureHeaders(h http.Header, x *exchange, status int) {
 		h.Set("Strict-Transport-Security", "max-age=31536000")
 	}
 	if h.Get("Referrer-Policy") == "" {
-		h.Set("Referrer-Policy", "same-origin")
+		h["Referrer-Policy"] = sameOrigin
 	}
 	if x.req != nil && x.req.Least() != comfy.Public {
 		keepPrivate(h)
@@ -106,6 +109,10 @@ func secureHeaders(h http.Header, x *exchange, status int) {
 // keepPrivate keeps what needs a credential out of caches that several people
 // share: ComfyUI marks pictures "public", in /userdata too.
 func keepPrivate(h http.Header) {
+	if len(h["Cache-Control"]) == 0 {
+		h["Cache-Control"] = private
+		return
+	}
 	kept := []string{"private"}
 	for _, line := range h.Values("Cache-Control") {
 		for d := range strings.SplitSeq(line, ",") {

@@ -19,6 +19,7 @@ import (
 	"net/netip"
 	"runtime/debug"
 	"slices"
+	"strconv"
 	"strings"
 	"sync/atomic"
 	"time"
@@ -84,7 +85,7 @@ type Server struct {
 func New(o Options) *Server {
 	o.Times.Header = cmp.Or(o.Times.Header, 10*time.Second)
 	o.Times.Form = cmp.Or(o.Times.Form, 30*time.Second)
-	return &Server{Options: o, ledger: isolate.NewLedger(), boot: fmt.Sprintf("%x", time.Now().UnixMilli()&0xffffff)}
+	return &Server{Options: o, ledger: isolate.NewLedger(), boot: fmt.Sprintf("%x-", time.Now().UnixMilli()&0xffffff)}
 }
 
 // exchange is one request and what has been found out about it.
@@ -99,6 +100,7 @@ type exchange struct {
 	basic      bool          // the credential is one that a browser may send by itself
 	refusal    string        // why it was refused, for the log
 	upstream   time.Duration // until ComfyUI's answer began
+	rec        recorder
 }
 
 func (x *exchange) client(r *http.Request) login.Client {
@@ -111,9 +113,9 @@ func (x *exchange) visit() web.Visit {
 
 // ServeHTTP is the chain, outermost first.
 func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	x := &exchange{id: fmt.Sprintf("%s-%x", s.boot, s.requests.Add(1)), peer: s.findPeer(r)}
-	rec := &recorder{ResponseWriter: w, started: time.Now()}
-	rec.secure = func(h http.Header) { secureHeaders(h, x, rec.status) }
+	x := &exchange{id: s.boot + strconv.FormatUint(s.requests.Add(1), 16), peer: s.findPeer(r)}
+	x.rec = recorder{ResponseWriter: w, x: x, started: time.Now()}
+	rec := &x.rec
 	defer s.logRequest(rec, r, x)
 	defer s.recoverPanic(rec, r, x)
 	s.hurry(rec, r)
