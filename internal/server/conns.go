@@ -2,12 +2,14 @@ package server
 
 import (
 	"container/list"
+	"context"
 	"errors"
 	"io"
 	"net"
 	"net/http"
 	"net/netip"
 	"os"
+	"runtime/debug"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -28,6 +30,7 @@ type door struct {
 
 	mu    sync.Mutex
 	open  int
+	peak  int       // the most that were open since the last flood
 	queue list.List // of *seat, all that wait, the longest first
 	hosts map[netip.Addr]*host
 }
@@ -110,6 +113,7 @@ func (d *door) enter(c net.Conn) *seat {
 		return nil
 	}
 	d.open++
+	d.peak = max(d.peak, d.open)
 	if s.addr.IsValid() {
 		if d.hosts[s.addr] == nil {
 			d.hosts[s.addr] = &host{}
@@ -118,6 +122,30 @@ func (d *door) enter(c net.Conn) *seat {
 	}
 	d.wait(s)
 	return s
+}
+
+// tidy gives the memory of a flood back to the system when the flood is over,
+// which Go by itself would keep for long. It ends with ctx.
+func (d *door) tidy(ctx context.Context) {
+	const many = 500 // connections, some 20 KB each
+	tick := time.NewTicker(10 * time.Second)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+		d.mu.Lock()
+		over := d.peak >= many && d.open < d.peak/4
+		if over {
+			d.peak = d.open
+		}
+		d.mu.Unlock()
+		if over {
+			debug.FreeOSMemory()
+		}
+	}
 }
 
 // subscriber is the part of an address that one subscriber holds.
