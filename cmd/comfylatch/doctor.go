@@ -12,6 +12,7 @@ import (
 
 	"comfylatch/internal/comfy"
 	"comfylatch/internal/config"
+	"comfylatch/internal/incognito"
 	"comfylatch/internal/login"
 	"comfylatch/internal/store"
 	"comfylatch/internal/upstream"
@@ -117,7 +118,7 @@ func (r *report) comfyUI(ctx context.Context, cfg config.Config) {
 	if err != nil {
 		return // told by Problems
 	}
-	up, err := upstream.New(upstream.Options{URL: address})
+	up, err := upstream.New(upstream.Options{URL: address, Sign: incognito.NewSigner(nodeSecret(cfg.State)).Sign})
 	if err != nil {
 		return
 	}

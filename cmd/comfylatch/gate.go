@@ -88,6 +88,7 @@ type gate struct {
 	proxy     *proxy.Proxy
 	cache     *cache.Cache
 	pictures  *incognito.Room
+	signer    *incognito.Signer
 	server    *server.Server
 }
 
@@ -133,7 +134,8 @@ func (g *gate) open(ctx context.Context, b behind) (err error) {
 	if err = g.people.Prune(ctx); err != nil {
 		return err
 	}
-	if g.upstream, err = upstream.New(upstream.Options{URL: b.address, Log: g.log, Starts: b.child != nil}); err != nil {
+	g.signer = incognito.NewSigner(nodeSecret(g.cfg.State))
+	if g.upstream, err = upstream.New(upstream.Options{URL: b.address, Sign: g.signer.Sign, Log: g.log, Starts: b.child != nil}); err != nil {
 		return err
 	}
 	return g.openServer()
@@ -142,7 +144,7 @@ func (g *gate) open(ctx context.Context, b behind) (err error) {
 func (g *gate) openServer() error {
 	g.cache = cache.New(cache.Options{Upstream: g.upstream, MaxBytes: int64(g.cfg.CacheMB) << 20, Log: g.log})
 	var site *web.Site
-	g.proxy = proxy.New(proxy.Options{Upstream: g.upstream, Log: g.log,
+	g.proxy = proxy.New(proxy.Options{Upstream: g.upstream, Sign: g.signer.Sign, Log: g.log,
 		Unavailable: func(w http.ResponseWriter, r *http.Request, st upstream.State) {
 			site.Unavailable(w, r, st == upstream.Starting)
 		},

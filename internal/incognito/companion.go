@@ -9,8 +9,6 @@ import (
 	"io"
 	"net/http"
 	"net/url"
-	"os"
-	"strings"
 	"sync"
 	"time"
 )
@@ -101,19 +99,6 @@ func (c *companion) send(ctx context.Context, method, path string, n int64, body
 		return 0, errSecret
 	}
 	return res.StatusCode, nil
-}
-
-// ReadSecret reads what the gate and the companion node share.
-func ReadSecret(path string) (string, error) {
-	text, err := os.ReadFile(path)
-	if err != nil {
-		return "", err
-	}
-	secret := strings.TrimSpace(string(text))
-	if len(secret) < 32 || strings.ContainsFunc(secret, func(r rune) bool { return r <= ' ' || r > '~' }) {
-		return "", fmt.Errorf("%s does not hold a secret", path)
-	}
-	return secret, nil
 }
 
 // limitCache knows ComfyUI's max_upload_size, in bytes.

@@ -260,6 +260,9 @@ func (p *Proxy) greet(conn net.Conn, req *comfy.Request, h hello) (*http.Respons
 			sent[name] = v
 		}
 	}
+	if p.opts.Sign != nil {
+		p.opts.Sign(sent)
+	}
 	sent.Write(&b) // a bytes.Buffer never fails
 	b.WriteString("\r\n")
 	if _, err := conn.Write(b.Bytes()); err != nil {

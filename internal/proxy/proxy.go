@@ -49,7 +49,9 @@ type Options struct {
 	// no limit.
 	MaxSockets func(account.Principal) int
 	// Left is called after a socket has ended, from a goroutine of its own.
-	Left  func(Presence)
+	Left func(Presence)
+	// Sign may add to the header of a handshake with ComfyUI. May be nil.
+	Sign  func(http.Header)
 	Times Times
 }
 

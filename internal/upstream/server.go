@@ -39,6 +39,8 @@ type Options struct {
 	// OnUp is called by Run each time that ComfyUI has come (back): what was
 	// learnt from it before may be wrong now. generation counts from 1.
 	OnUp func(generation uint64)
+	// Sign may add to the header of every request that is sent. May be nil.
+	Sign func(http.Header)
 	// ProbeEvery is the time between probes while ComfyUI is not up; five
 	// times that while it is. Default one second.
 	ProbeEvery time.Duration
@@ -200,6 +202,12 @@ func (s *Server) RoundTrip(r *http.Request) (*http.Response, error) {
 }
 
 func (s *Server) send(r *http.Request) (res *http.Response, err error) {
+	if s.opts.Sign != nil {
+		if r.Header == nil {
+			r.Header = make(http.Header)
+		}
+		s.opts.Sign(r.Header)
+	}
 	if s.tls == nil && canLook {
 		res, err = s.direct(r)
 	} else {
