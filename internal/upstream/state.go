@@ -1,6 +1,7 @@
 package upstream
 
 import (
+	"bytes"
 	"bufio"
 	"context"
 	"encoding/json"
@@ -197,7 +198,15 @@ func (s *Server) watchOne(ctx context.Context, again bool) (lost bool, err error
 // probe asks GET /prompt and checks the shape of the answer. last tells that
 // no other request fits on the connection.
 func (s *Server) probe(conn net.Conn, br *bufio.Reader) (last bool, err error) {
-	if _, err := io.WriteString(conn, "GET /prompt HTTP/1.1\r\nHost: "+s.host+"\r\nAccept: application/json\r\n\r\n"); err != nil {
+	var b bytes.Buffer
+	b.WriteString("GET /prompt HTTP/1.1\r\nHost: " + s.host + "\r\n")
+	h := http.Header{"Accept": {"application/json"}}
+	if s.opts.Sign != nil {
+		s.opts.Sign(h)
+	}
+	_ = h.Write(&b) // a bytes.Buffer never fails
+	b.WriteString("\r\n")
+	if _, err := conn.Write(b.Bytes()); err != nil {
 		return true, err
 	}
 	res, err := http.ReadResponse(br, nil)
