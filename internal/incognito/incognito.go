@@ -197,7 +197,7 @@ func (r *Room) sweep(ctx context.Context, now time.Time) {
 	var gone []*picture
 	var loggedOut []string
 	r.mu.Lock()
-	for who, s := range r.owners {
+	for _, s := range r.owners {
 		over := s.over()
 		for _, p := range s.held {
 			if over {
@@ -206,10 +206,6 @@ func (r *Room) sweep(ctx context.Context, now time.Time) {
 			if over || now.Sub(p.touched) > r.opt.Life {
 				gone = append(gone, p)
 			}
-		}
-		if len(s.held) == 0 {
-			s.release()
-			delete(r.owners, who)
 		}
 	}
 	r.mu.Unlock()
@@ -246,6 +242,10 @@ func (r *Room) remove(p *picture) {
 			s.held = append(s.held[:i:i], s.held[i+1:]...)
 			break
 		}
+	}
+	if len(s.held) == 0 {
+		s.release()
+		delete(r.owners, p.who)
 	}
 }
 
