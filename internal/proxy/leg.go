@@ -28,6 +28,9 @@ type leg struct {
 	broken bool       // the last frame is not whole: nothing more can be said
 	closed bool       // a close frame was sent
 
+	late backlog     // of a client; ComfyUI takes what it is sent
+	slow func(error) // called where a client takes nothing; nil for ComfyUI
+
 	deadlines sync.Mutex // of what follows
 	isCut     bool
 	last      time.Time // reading ends here whatever happens
@@ -154,12 +157,10 @@ func (l *leg) ping(payload []byte) error {
 // send writes bytes of a frame; inside says that it has begun already. The
 // caller holds frame.
 func (l *leg) send(b []byte, inside bool) error {
-	l.deadlines.Lock()
-	if !l.isCut {
-		l.conn.SetWriteDeadline(time.Now().Add(l.limit))
+	if l.slow != nil {
+		return l.sendSoon(b, inside)
 	}
-	l.deadlines.Unlock()
-	n, err := l.conn.Write(b)
+	n, err := l.writeBy(b, l.limit)
 	if err != nil {
 		l.broken = inside || n > 0
 		return &writeError{err}
@@ -198,6 +199,7 @@ const cutTime = 100 * time.Millisecond
 
 // cut ends reading now and writing very soon.
 func (l *leg) cut() {
+	defer l.late.stop()
 	l.deadlines.Lock()
 	defer l.deadlines.Unlock()
 	l.isCut = true
@@ -217,6 +219,12 @@ func (l *leg) bye(payload []byte, wait time.Duration) {
 	l.isCut = true
 	l.conn.SetDeadline(time.Now().Add(wait))
 	l.deadlines.Unlock()
+	if rest := l.late.end(); len(rest) > 0 {
+		if _, err := l.conn.Write(rest); err != nil {
+			return
+		}
+	}
+	l.slow = nil // from here on it is waited for
 	if l.open() == nil {
 		if l.send(controlFrame(opClose, payload, l.toServer), false) != nil {
 			return

@@ -15,6 +15,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"sync/atomic"
 	"time"
 
 	"comfylatch/internal/account"
@@ -88,6 +89,7 @@ type Proxy struct {
 	times   Times
 	ids     *ClientIDs
 	sockets registry
+	behind  atomic.Int64 // bytes that clients of sockets have not taken yet
 }
 
 // New makes a Proxy and starts nothing.

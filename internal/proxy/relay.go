@@ -86,6 +86,10 @@ func (s *socket) interrupt() {
 // start begins the relay. Its goroutines belong to the registry.
 func (s *socket) start() {
 	running := &s.p.sockets.running
+	s.client.late.all = &s.p.behind
+	s.client.slow = func(err error) {
+		s.end(cause{code: closeTryLater, reason: "too slow", err: err})
+	}
 	s.client.heard.Store(time.Now().UnixNano())
 	s.mu.Lock()
 	s.timer = time.AfterFunc(s.p.times.Ping, s.tick)
