@@ -166,7 +166,7 @@ func (g *gate) openServer() error {
 		return err
 	}
 	g.server = server.New(server.Options{Site: site, Login: g.login, Sessions: g.login, Upstream: g.proxy, Cache: g.cache, Log: g.log, Runs: g.people,
-		BindClient: g.proxy.ClientIDs().Bind, Pictures: g.pictures, NodeModule: upstream.NewNodes(g.upstream).Module, GuestNodes: g.cfg.GuestNodes, DenyNodes: g.cfg.DenyNodes, Auth: g.cfg.Auth, APIKey: g.cfg.APIKey, TrustedProxies: g.cfg.TrustedProxies, Hosts: g.cfg.Hosts,
+		BindClient: g.proxy.ClientIDs().Bind, HoldEvents: g.proxy.Hold, Pictures: g.pictures, NodeModule: upstream.NewNodes(g.upstream).Module, GuestNodes: g.cfg.GuestNodes, DenyNodes: g.cfg.DenyNodes, Auth: g.cfg.Auth, APIKey: g.cfg.APIKey, TrustedProxies: g.cfg.TrustedProxies, Hosts: g.cfg.Hosts,
 		MaxConnections: g.cfg.MaxConnections, QuietRequests: !g.cfg.LogRequests})
 	return nil
 }

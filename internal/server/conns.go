@@ -130,7 +130,7 @@ func (d *door) tidy(ctx context.Context) {
 	const many = 500 // connections, some 20 KB each
 	tick := time.NewTicker(10 * time.Second)
 	defer tick.Stop()
-	for {
+	for rest := 0; ; {
 		select {
 		case <-ctx.Done():
 			return
@@ -139,10 +139,11 @@ func (d *door) tidy(ctx context.Context) {
 		d.mu.Lock()
 		over := d.peak >= many && d.open < d.peak/4
 		if over {
-			d.peak = d.open
+			d.peak, rest = d.open, 3 // the last of it ends a little later
 		}
 		d.mu.Unlock()
-		if over {
+		if rest > 0 {
+			rest--
 			debug.FreeOSMemory()
 		}
 	}

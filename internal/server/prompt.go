@@ -8,6 +8,7 @@ import (
 	"io"
 	"net/http"
 	"slices"
+	"time"
 
 	"comfylatch/internal/account"
 	"comfylatch/internal/comfy"
@@ -64,6 +65,8 @@ func (s *Server) prompt(w http.ResponseWriter, r *http.Request, x *exchange) {
 	if err != nil {
 		panic(err) // what was read from JSON can be written as JSON
 	}
+	release := s.holdEvents(p.ClientIDs(), x.who)
+	defer release()
 	c := &capture{header: make(http.Header)}
 	s.comfyUI(c, withBody(r, out), x.req, x)
 	ran(c.status == http.StatusOK)
@@ -76,6 +79,21 @@ func (s *Server) prompt(w http.ResponseWriter, r *http.Request, x *exchange) {
 		s.Runs.GiveRun(r.Context(), x.who.Link)
 	}
 	c.send(w, r, nil)
+	if http.NewResponseController(w).Flush() == nil {
+		time.Sleep(answerFirst)
+	}
+}
+
+// answerFirst is what the answer to a prompt gets before the prompt's events:
+// the two come over different connections.
+const answerFirst = 3 * time.Millisecond
+
+// holdEvents keeps the events of a prompt back until it is answered.
+func (s *Server) holdEvents(clientIDs []string, who account.Principal) (release func()) {
+	if s.HoldEvents == nil || len(clientIDs) == 0 {
+		return func() {}
+	}
+	return s.HoldEvents(clientIDs[0], who.ID())
 }
 
 // Pictures checks the private pictures that a prompt names: they must be who's

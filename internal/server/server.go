@@ -53,6 +53,9 @@ type Options struct {
 	// Pictures lets a prompt use private pictures; room incognito does. May be
 	// nil.
 	Pictures Pictures
+	// HoldEvents keeps a client's events back until release, so that the answer
+	// to its prompt comes first. May be nil.
+	HoldEvents func(clientID, principalID string) (release func())
 	// NodeModule says where ComfyUI found a node class, and whether it has it.
 	NodeModule func(ctx context.Context, class string) (module string, known bool, err error)
 	Runs       Runs     // counts the runs of guest links; nil: there are none

@@ -100,7 +100,7 @@ func newHouse(t testing.TB, change func(*Options)) *house {
 	site := must[*web.Site](t)(web.New(web.Options{Login: h.login, Log: log, Leave: memory.Leave,
 		Health: func(ctx context.Context) (any, bool) { v := h.up.Health(ctx); return v, v.OK() }}))
 	o := Options{Site: site, Login: h.login, Sessions: h.login, Upstream: h.proxy, Cache: cache.New(cache.Options{Upstream: h.up, Log: log}), Log: log, BindClient: h.proxy.ClientIDs().Bind, NodeModule: upstream.NewNodes(h.up).Module, GuestNodes: []string{"LatchSlowImage"}, Auth: true, APIKey: account.NewSecret(testKey)}
-	o.Runs = h.people
+	o.Runs, o.HoldEvents = h.people, h.proxy.Hold
 	if change != nil {
 		change(&o)
 	}
