@@ -97,7 +97,7 @@ func newHouse(t testing.TB, change func(*Options)) *house {
 	h.proxy = proxy.New(proxy.Options{Upstream: h.up, Log: log, Watch: sessions.Watch,
 		OurCookie: func(name string) bool { return name == web.CookieName(true) || name == web.CookieName(false) }})
 	memory := &Memory{Sockets: h.proxy, ComfyUI: h.up, Log: log}
-	site := must[*web.Site](t)(web.New(web.Options{Login: h.login, Log: log, Leave: memory.Leave,
+	site := must[*web.Site](t)(web.New(web.Options{Desk: &web.Desk{People: h.people, Login: h.login, Audit: events}, Login: h.login, Log: log, Leave: memory.Leave,
 		Health: func(ctx context.Context) (any, bool) { v := h.up.Health(ctx); return v, v.OK() }}))
 	o := Options{Site: site, Login: h.login, Sessions: h.login, Upstream: h.proxy, Cache: cache.New(cache.Options{Upstream: h.up, Log: log}), Log: log, BindClient: h.proxy.ClientIDs().Bind, NodeModule: upstream.NewNodes(h.up).Module, GuestNodes: []string{"LatchSlowImage"}, Auth: true, APIKey: account.NewSecret(testKey)}
 	o.Runs, o.HoldEvents = h.people, h.proxy.Hold

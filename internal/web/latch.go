@@ -85,7 +85,21 @@ func (s *Site) serveMe(w http.ResponseWriter, r *http.Request, v Visit) {
 		Logout     string `json:"logout"`     // path to POST to, "" where there is no session to end
 		FreeMemory bool   `json:"freeMemory"` // tell us when the window closes
 		Version    string `json:"version"`
-	}{account.NewSecret("me:" + v.Who.ID()).Hash()[:16], who.Name, who.Role, who.Guest, v.Who.Method.String(), "/login", logoutPath(v), s.opt.Leave != nil, s.opt.Version})
+		Account    string `json:"account"` // path of the account page, "" where there is none
+		Admin      string `json:"admin"`   // path of the administration, "" for whom it is not
+	}{account.NewSecret("me:" + v.Who.ID()).Hash()[:16], who.Name, who.Role, who.Guest, v.Who.Method.String(), "/login", logoutPath(v), s.opt.Leave != nil, s.opt.Version,
+		s.pathFor(v, owns), s.pathFor(v, administers)})
+}
+
+// pathFor is the path of a page of ours, "" where the visitor may not see it.
+func (s *Site) pathFor(v Visit, a access) string {
+	switch {
+	case s.opt.Desk == nil || !v.Who.Manages() || a == administers && v.Who.Role < account.Admin:
+		return ""
+	case a == administers:
+		return "/_latch/admin"
+	}
+	return "/_latch/account"
 }
 
 func logoutPath(v Visit) string {
