@@ -174,7 +174,12 @@ func (b *bench) startGate(s *server, upstream string) error {
 
 // runGate starts comfylatch on a state folder and logs in.
 func (b *bench) runGate(s *server, upstream, state string) (err error) {
-	if s.process, err = b.launch(b.gate, "--listen", s.addr, "--upstream", "http://"+upstream, "--state", state); err != nil {
+	// As nginx's and Caddy's: without a line for each request.
+	config, err := b.write("comfylatch.toml", "log_requests = false\n")
+	if err != nil {
+		return err
+	}
+	if s.process, err = b.launch(b.gate, "--config", config, "--listen", s.addr, "--upstream", "http://"+upstream, "--state", state); err != nil {
 		return err
 	}
 	if err := s.process.listening(b.ctx, s.addr); err != nil {
