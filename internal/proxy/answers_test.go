@@ -208,3 +208,14 @@ func TestStreamIsNotHeldBack(t *testing.T) {
 		t.Errorf("got %q, %v", rest, err)
 	}
 }
+
+func TestAnswersDoNotSpeakForTheGate(t *testing.T) {
+	dst := http.Header{}
+	inHeader(dst, http.Header{
+		"Clear-Site-Data": {`"cookies"`}, "Alt-Svc": {`h3=":443"`}, "X-Accel-Redirect": {"/private"}, "X-Accel-Buffering": {"no"}, "X-Sendfile": {"/etc/passwd"},
+		"Strict-Transport-Security": {"max-age=0"}, "X-Other": {"stays"},
+	}, func(string) bool { return false })
+	if len(dst) != 1 || dst.Get("X-Other") != "stays" {
+		t.Errorf("what goes on is %v, want X-Other alone", dst)
+	}
+}
