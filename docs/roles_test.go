@@ -37,8 +37,10 @@ Every address of ComfyUI, and the least role that may use it. This page is writt
 |---|---|
 | public | everybody, without a credential |
 | guest | a [guest](guests.md), and everybody below |
-| user | a token with ` + "`--role user`" + `, and everybody below |
-| admin | the owner, the fixed API key, and tokens with ` + "`--role admin`" + ` |
+| user | [people](people.md) with an account, and everybody below |
+| admin | the owner, administrators, and the fixed API key |
+
+A token has a role as well, never above its owner's. With ` + "`read`" + ` it may use what a user may, by GET and HEAD and on the WebSocket only. With ` + "`run`" + ` it may also use the lines from guest that change something, and those marked ▸.
 
 An address that is not here is for administrators: custom nodes bring what they like. No ending or beginning of a path makes an exception. A CVE behind a line is a hole that its rule closes.
 `)
@@ -89,6 +91,9 @@ func remarks(r comfy.Route) string {
 		text += "; guests: as in a new ComfyUI"
 	case r.Answer == comfy.Closed:
 		text += "; refused for everybody"
+	}
+	if r.Run {
+		text += " ▸"
 	}
 	if r.Stops != "" {
 		text += " · " + r.Stops
