@@ -242,13 +242,13 @@ func quick(color int) map[string]any {
 	}
 }
 
-// slow is a prompt of so many steps, with news on the way: a quarter of a second
-// each on the stand-in, on a real one as long as it takes to blur a picture.
+// slow is a prompt of so many quarters of a second, with news on the way; on a
+// real ComfyUI it blurs a picture some times, for as long as that takes.
 func (c *comfyUI) slow(color, steps int) map[string]any {
 	p := map[string]any{"1": node("EmptyImage", map[string]any{"width": 512, "height": 512, "batch_size": 1, "color": color})}
 	last := "1"
 	if c.real {
-		for i := range steps {
+		for i := range max(4, steps/4) { // seconds each, without a GPU
 			id := fmt.Sprint(10 + i)
 			p[id] = node("ImageBlur", map[string]any{"image": from(last), "blur_radius": 31, "sigma": 5.0})
 			last = id

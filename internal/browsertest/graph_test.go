@@ -48,6 +48,7 @@ func (p *tab) wantUpload() {
 		"2": node("ImageInvert", map[string]any{"image": from("1")}),
 		"3": node("SaveImage", map[string]any{"images": from("2"), "filename_prefix": "latch"}),
 	})
+	p.lookAt("LoadImage")
 	p.choose(file, "app.graph._nodes.find((n) => n.type === 'LoadImage').widgets.find((w) => w.type === 'button').callback()")
 	p.wait("the uploaded picture in the node", `app.graph._nodes.some((n) => n.type === 'LoadImage' && /^latch-browser-test/.test(n.widgets.find((w) => w.name === 'image').value) && n.imgs?.[0]?.naturalWidth === 33)`)
 	p.queueGraph()
@@ -143,7 +144,7 @@ func (p *tab) openWorkflow() {
 	entry := fmt.Sprintf("[...document.querySelectorAll('.side-bar-panel *, .comfyui-workflows-panel *, .workflows-sidebar-tab *')].find((e) => !e.querySelector('*') && e.textContent.trim().startsWith(%q) && e.checkVisibility())", savedWorkflow)
 	p.wait("the saved workflow in the list", entry)
 	p.run(entry + ".click()")
-	p.wait("the saved graph", `app.graph._nodes.length === 3 && app.graph._nodes.some((n) => n.type === 'SaveImage')`)
+	p.wait("the saved graph", "app.graph._nodes.some((n) => n.type === 'EmptyImage')")
 }
 
 // closeDialogs closes what ComfyUI covers the page with, such as missing models.

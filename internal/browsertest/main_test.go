@@ -102,10 +102,10 @@ func needBrowser(t *testing.T) {
 	}
 }
 
-// until polls ok, and gives up after a minute: long enough for a slow
+// until polls ok, and gives up after two minutes: long enough for a slow
 // machine, so that only what never comes fails.
 func until(ok func() bool) bool {
-	for end := time.Now().Add(time.Minute); time.Now().Before(end); time.Sleep(100 * time.Millisecond) {
+	for end := time.Now().Add(2 * time.Minute); time.Now().Before(end); time.Sleep(100 * time.Millisecond) {
 		if ok() {
 			return true
 		}

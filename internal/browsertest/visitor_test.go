@@ -96,6 +96,12 @@ func (p *tab) result() {
 // through the gate.
 func (p *tab) picturePresent() {
 	p.t.Helper()
-	p.run("app.canvas.centerOnNode(app.graph._nodes.find((n) => n.type === 'SaveImage'))") // what is out of sight is not drawn
+	p.lookAt("SaveImage")
 	p.wait("the picture", `app.graph._nodes.some((n) => n.type === 'SaveImage' && (n.imgs ?? []).some((i) => i.naturalWidth > 0 && new URL(i.src).origin === location.origin && i.src.includes('/view?')))`)
+}
+
+// lookAt brings a node into sight: others are not drawn, and load no picture.
+func (p *tab) lookAt(class string) {
+	p.t.Helper()
+	p.run(fmt.Sprintf("app.canvas.centerOnNode(app.graph._nodes.find((n) => n.type === %q))", class))
 }
