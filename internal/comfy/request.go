@@ -220,6 +220,9 @@ func parseQuery(query string) ([]Pair, error) {
 	}
 	var pairs []Pair
 	for raw := range strings.SplitSeq(query, "&") {
+		if raw == "" { // some readers count it as a pair, others do not: it goes no further
+			continue
+		}
 		k, v, _ := strings.Cut(raw, "=")
 		p := Pair{Raw: raw}
 		var errK, errV error
