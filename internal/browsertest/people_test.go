@@ -62,7 +62,6 @@ func TestInvitedUserWorksUntilDisabled(t *testing.T) {
 		user.queue(quick(0x112233))
 		user.result()
 		wantAccountMenu(user, "Bo (user)", "Your account", "Log out")
-		cookie := user.cookie(g.url)
 
 		user.open(g.url + "/_latch/account")
 		user.typeInto("#token-name", "script")
@@ -76,37 +75,43 @@ func TestInvitedUserWorksUntilDisabled(t *testing.T) {
 		user.open(g.url + "/")
 		user.graph(c)
 
-		// By the owner's hand: first the session, then the account.
-		owner.open(g.url + "/_latch/admin/sessions")
-		owner.run("[...document.querySelectorAll('.rows li')].find((e) => e.querySelector('b').textContent === 'Bo').querySelector('button').click()")
-		owner.wait("the session's end", says("The session has ended."))
-		if got := g.status("/api/queue", cookie); got != http.StatusUnauthorized {
-			t.Errorf("the ended session: %d", got)
-		}
-		user.wait("the login page, by itself", atLogin)
-		user.run("document.getElementById('username').value = 'Bo'")
-		user.typeInto("#password", userPassword+"\r")
-		user.graph(c)
-		cookie = user.cookie(g.url)
-
-		owner.open(g.url + "/_latch/admin/people")
-		owner.run("[...document.querySelectorAll('.rows li')].find((e) => e.querySelector('b').textContent === 'Bo').querySelector('input[name=disabled]').form.requestSubmit()")
-		owner.sure(says("The account is changed."))
-		done := time.Now()
-		wantClosedSince(t, socket, done)
-		if got := g.status("/api/queue", cookie); got != http.StatusUnauthorized {
-			t.Errorf("the session of a disabled user: %d", got)
-		}
-		if got := g.curl(token, "/queue"); got != "401" {
-			t.Errorf("the token of a disabled user: %s", got)
-		}
-		user.wait("the login page, after being disabled", atLogin)
-		user.run("document.getElementById('username').value = 'Bo'")
-		user.typeInto("#password", userPassword+"\r")
-		user.wait("to be told", says("This account cannot be used at the moment."))
-		user.typeInto("#password", "a wrong one\r")
-		user.wait("to be told no more", says("Wrong name or password."))
+		wantDisabledAtOnce(t, c, g, owner, user, token, socket)
 	})
+}
+
+// wantDisabledAtOnce ends Bo's session and then the account, by the owner's hand.
+func wantDisabledAtOnce(t *testing.T, c *comfyUI, g *gate, owner, user *tab, token string, socket *websocket.Conn) {
+	t.Helper()
+	cookie := user.cookie(g.url)
+	owner.open(g.url + "/_latch/admin/sessions")
+	owner.run("[...document.querySelectorAll('.rows li')].find((e) => e.querySelector('b').textContent === 'Bo').querySelector('button').click()")
+	owner.wait("the session's end", says("The session has ended."))
+	if got := g.status("/api/queue", cookie); got != http.StatusUnauthorized {
+		t.Errorf("the ended session: %d", got)
+	}
+	user.wait("the login page, by itself", atLogin)
+	user.run("document.getElementById('username').value = 'Bo'")
+	user.typeInto("#password", userPassword+"\r")
+	user.graph(c)
+	cookie = user.cookie(g.url)
+
+	owner.open(g.url + "/_latch/admin/people")
+	owner.run("[...document.querySelectorAll('.rows li')].find((e) => e.querySelector('b').textContent === 'Bo').querySelector('input[name=disabled]').form.requestSubmit()")
+	owner.sure(says("The account is changed."))
+	done := time.Now()
+	wantClosedSince(t, socket, done)
+	if got := g.status("/api/queue", cookie); got != http.StatusUnauthorized {
+		t.Errorf("the session of a disabled user: %d", got)
+	}
+	if got := g.curl(token, "/queue"); got != "401" {
+		t.Errorf("the token of a disabled user: %s", got)
+	}
+	user.wait("the login page, after being disabled", atLogin)
+	user.run("document.getElementById('username').value = 'Bo'")
+	user.typeInto("#password", userPassword+"\r")
+	user.wait("to be told", says("This account cannot be used at the moment."))
+	user.typeInto("#password", "a wrong one\r")
+	user.wait("to be told no more", says("Wrong name or password."))
 }
 
 // curl asks with a token and gives the status.
