@@ -57,7 +57,7 @@ type bench struct {
 	dir   string         // for everything temporary
 	self  string         // this program, which is the upstreams too
 	gate  string         // the stripped comfylatch
-	load  string // of the machine, before
+	load  string         // of the machine, before
 	rows  []*row
 	left  []string // what could not be measured, and why
 }

@@ -20,7 +20,7 @@ type deskPage struct {
 	Notice    string // what the last form did
 	Sessions  []sessionView
 	Tokens    []tokenView
-	Owner     string       // their name, on the first part of the list of people
+	Owner     string // their name, on the first part of the list of people
 	People    []personView
 	Links     []linkView
 	Events    []eventView
