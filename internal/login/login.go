@@ -201,7 +201,9 @@ func (s *Service) logFault(ctx context.Context, err error) {
 // Status says what the login page has to offer.
 func (s *Service) Status() Status {
 	ctx := context.Background()
-	st := s.look(ctx)
+	// Waits where somebody is following a change: a deleted PASSWORD ends the
+	// sessions first, and browsers are at the login page before the rest is done.
+	st := s.follow(ctx)
 	out := Status{SetUp: st.file != nil || st.err != nil, Guests: st.guests, HasKey: !s.opt.APIKey.Empty()}
 	if st.file != nil {
 		out.OwnerName, out.NameNeeded = st.file.name, st.file.name == ""
