@@ -15,7 +15,7 @@ import (
 )
 
 // These tests run in Chromium, when COMFYLATCH_BROWSER is set. With
-// COMFYLATCH_FRONTENDS, a list of "static" folders of comfyui-frontend-package,
+// COMFYLATCH_FRONTENDS, the folder that ./test unpacks ComfyUI's frontends into,
 // they try the extension in ComfyUI's real page. COMFYLATCH_SCREENSHOTS is a
 // folder for pictures of every page.
 
@@ -193,9 +193,9 @@ func TestKeyPageInABrowser(t *testing.T) {
 
 // frontends are the real pages of ComfyUI to try.
 func frontends(t *testing.T) []string {
-	list := filepath.SplitList(os.Getenv("COMFYLATCH_FRONTENDS"))
-	if len(list) == 0 {
-		t.Skip("COMFYLATCH_FRONTENDS is not set")
+	list, err := filepath.Glob(filepath.Join(os.Getenv("COMFYLATCH_FRONTENDS"), "frontend-*", "comfyui_frontend_package", "static"))
+	if err != nil || os.Getenv("COMFYLATCH_FRONTENDS") == "" || len(list) == 0 {
+		t.Skip("COMFYLATCH_FRONTENDS names no folder with ComfyUI's frontends")
 	}
 	return list
 }
