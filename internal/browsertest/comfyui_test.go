@@ -119,6 +119,9 @@ func (c *comfyUI) canDie() bool { return !c.real || c.command != "" }
 func (c *comfyUI) start() {
 	c.t.Helper()
 	if c.real {
+		if answers(c.url + "/system_stats") {
+			c.t.Fatalf("at %s there is a ComfyUI already, which is not ours to kill", c.url)
+		}
 		c.process = exec.Command("sh", "-c", "exec "+c.command)
 		c.process.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 		if err := c.process.Start(); err != nil {

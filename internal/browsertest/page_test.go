@@ -184,14 +184,17 @@ func (p *tab) open(url string) { p.t.Helper(); p.do(cd.Navigate(url)) }
 
 func (p *tab) press(selector string) {
 	p.t.Helper()
-	p.wait(selector, shown(selector))
-	// At a place, not on a node: the page may be drawn anew under the mouse.
-	at := eval[[]float64](p, fmt.Sprintf(`(() => {
+	// At a place, not on a node: the page may be drawn anew under the mouse. It
+	// must have come to rest, with nothing in front of it.
+	p.wait(selector+" at rest", fmt.Sprintf(`(() => {
   const e = [...document.querySelectorAll(%q)].find((e) => e.checkVisibility({ visibilityProperty: true }));
+  if (!e) return false;
   e.scrollIntoView({ block: 'nearest', behavior: 'instant' });
-  const r = e.getBoundingClientRect();
-  return [r.x + r.width / 2, r.y + r.height / 2];
+  const r = e.getBoundingClientRect(), before = window.latchPlace;
+  const at = window.latchPlace = [r.x + r.width / 2, r.y + r.height / 2];
+  return String(before) === String(at) && e.contains(document.elementFromPoint(...at));
 })()`, selector))
+	at := eval[[]float64](p, "window.latchPlace")
 	p.do(cd.MouseClickXY(at[0], at[1]))
 }
 
