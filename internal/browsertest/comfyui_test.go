@@ -73,8 +73,8 @@ func startStandIn(t *testing.T, version, root string) *comfyUI {
 func findReal(t *testing.T, url string) *comfyUI {
 	c := &comfyUI{t: t, url: url, real: true, nodes: 100, command: os.Getenv("COMFYUI_COMMAND")}
 	if c.command != "" {
+		t.Cleanup(c.stop) // also of one that never answers
 		c.start()
-		t.Cleanup(c.stop)
 	}
 	var stats struct {
 		System struct {
