@@ -39,10 +39,12 @@ func (p *tab) graph(c *comfyUI) {
 	p.wait("the Log-out button", shown(".comfylatch-logout"))
 }
 
-// comfyUI waits until ComfyUI's page stands.
+// comfyUI waits until ComfyUI's page stands. There is a graph on it from the
+// start, the default one or the one that was left: it comes late, and would
+// take the place of a graph that was loaded before it.
 func (p *tab) comfyUI(c *comfyUI) {
 	p.t.Helper()
-	p.wait("the graph", fmt.Sprintf("window.app?.graph && window.app.extensionManager && document.querySelector('canvas') && Object.keys(LiteGraph.registered_node_types).length > %d && app.canvas && comfyAPI.api.api.clientId", c.nodes))
+	p.wait("the graph", fmt.Sprintf("window.app?.graph && window.app.extensionManager && document.querySelector('canvas') && Object.keys(LiteGraph.registered_node_types).length > %d && app.canvas && app.graph._nodes.length > 0 && comfyAPI.api.api.clientId", c.nodes))
 	// From here on, what arrives by the socket is noted.
 	p.run(`if (window.seen) return;
 window.seen = [];

@@ -9,6 +9,9 @@ import (
 	"io/fs"
 	"os"
 	"time"
+
+	"modernc.org/sqlite" // and its driver "sqlite"
+	sqlite3 "modernc.org/sqlite/lib"
 )
 
 //go:embed migrations/*.sql
@@ -43,7 +46,7 @@ func (db *DB) migrate(ctx context.Context) error {
 }
 
 func (db *DB) migrateTo(ctx context.Context, steps []string) error {
-	version, err := version(ctx, db.write)
+	version, err := db.firstLook(ctx)
 	switch {
 	case err != nil:
 		return fmt.Errorf("%w (if the file is damaged, put a back-up in its place or move it away: passwords are not in it)", err)
@@ -75,6 +78,20 @@ func (db *DB) migrateTo(ctx context.Context, steps []string) error {
 		}
 		return nil
 	})
+}
+
+// firstLook gives the version of the tables. The first connection turns a new
+// file into one with a WAL, and SQLite does not wait (busy_timeout) while
+// another program does the same: so we do.
+func (db *DB) firstLook(ctx context.Context) (int, error) {
+	const patience, pause = 5 * time.Second, 5 * time.Millisecond
+	for begun := time.Now(); ; time.Sleep(pause) {
+		n, err := version(ctx, db.write)
+		var busy *sqlite.Error
+		if !errors.As(err, &busy) || busy.Code()&0xff != sqlite3.SQLITE_BUSY || time.Since(begun) > patience || ctx.Err() != nil {
+			return n, err
+		}
+	}
 }
 
 type querier interface {

@@ -1,6 +1,7 @@
 package store
 
 import (
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -93,17 +94,20 @@ func TestAFailedMigrationChangesNothing(t *testing.T) {
 }
 
 func TestManyProgramsOpenANewDatabaseAtOnce(t *testing.T) {
-	path := filepath.Join(t.TempDir(), FileName)
-	var wg sync.WaitGroup
-	for range 6 {
-		wg.Go(func() {
-			db, err := Open(t.Context(), path)
-			if err != nil {
-				t.Error(err)
-				return
-			}
-			db.Close()
-		})
+	dir := t.TempDir()
+	for round := range 10 {
+		path := filepath.Join(dir, fmt.Sprint(round), FileName)
+		var wg sync.WaitGroup
+		for range 6 {
+			wg.Go(func() {
+				db, err := Open(t.Context(), path)
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				db.Close()
+			})
+		}
+		wg.Wait()
 	}
-	wg.Wait()
 }

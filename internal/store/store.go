@@ -1,7 +1,6 @@
 // Package store keeps what must outlive the process: people, sessions, tokens,
-// links, counters
-// of failed log-ins, security events and a few settings, in one SQLite file in
-// the state folder.
+// links, counters of failed log-ins, security events and a few settings, in one
+// SQLite file in the state folder.
 //
 // It knows no rules: who may log in, how long a session lives and when a token
 // is dead is decided by the rooms that call it. It never sees a password or the
@@ -22,8 +21,6 @@ import (
 	"os"
 	"path/filepath"
 	"time"
-
-	_ "modernc.org/sqlite" // the driver "sqlite"
 
 	"comfylatch/internal/account"
 )
