@@ -60,10 +60,13 @@ type Route struct {
 	Least   Access
 	Answer  Answer
 	Keep    Keep
-	Plain   bool   // has no "/api" twin: with one it is another, unknown route
-	Run     bool   // a token of scope run may use it, though it changes something that guests may not
-	Touches string // what it reads or changes, for docs/roles.md
-	Stops   string // the CVE or report that a rule here answers
+	// Together: a read whose answer is the same for the same request, so that
+	// who ask at once share one (proxy/coalesce.go).
+	Together bool
+	Plain    bool   // has no "/api" twin: with one it is another, unknown route
+	Run      bool   // a token of scope run may use it, though it changes something that guests may not
+	Touches  string // what it reads or changes, for docs/roles.md
+	Stops    string // the CVE or report that a rule here answers
 
 	slashes uint32 // bit i: segment i may hold whole paths; from Pattern
 }

@@ -23,7 +23,7 @@ func (p *Proxy) Fetch(w http.ResponseWriter, r *http.Request, req *comfy.Request
 	if err != nil {
 		return nil, err
 	}
-	return p.up.RoundTrip(out)
+	return p.roundTrip(out, req)
 }
 
 // Fail answers for a Fetch that gave an error.
@@ -49,7 +49,7 @@ func (p *Proxy) forward(w http.ResponseWriter, r *http.Request, req *comfy.Reque
 		return
 	}
 	defer body.Close()
-	res, err := p.up.RoundTrip(out)
+	res, err := p.roundTrip(out, req)
 	if err != nil {
 		if end := body.ended(); end != nil && end != io.EOF {
 			err = end // a client that stands still or goes away ends its context, too

@@ -4,11 +4,13 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"comfylatch/internal/upstream"
 )
 
 func TestEventsAreHeldBackForAWhile(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		p := New(Options{})
+		p := New(Options{Upstream: &upstream.Server{}})
 		s := &socket{Presence: Presence{PrincipalID: "ann", ClientID: "c"}, client: &leg{}}
 		p.sockets.newest["c"] = s
 		free := func() bool {

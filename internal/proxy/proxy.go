@@ -85,6 +85,7 @@ func (t Times) withDefaults() Times {
 type Proxy struct {
 	opts    Options
 	up      Upstream
+	reads   *coalescer
 	log     *slog.Logger
 	times   Times
 	ids     *ClientIDs
@@ -101,6 +102,7 @@ func New(o Options) *Proxy {
 		o.OurCookie = func(string) bool { return false }
 	}
 	p := &Proxy{opts: o, up: o.Upstream, log: o.Log, times: o.Times.withDefaults(), ids: NewClientIDs()}
+	p.reads = newCoalescer(p.up.RoundTrip)
 	p.sockets.init()
 	return p
 }
