@@ -188,7 +188,7 @@ func (g *gate) run(ctx context.Context, env Env, b behind) error {
 	g.console.greet(g.cfg, g.listeners)
 	work, stopWork := context.WithCancel(context.WithoutCancel(ctx))
 	var workers group
-	for _, run := range []func(context.Context) error{g.login.Run, g.sessions.Run, g.throttle.Run, g.audit.Run, g.pictures.Run, g.cache.Run, g.tell} {
+	for _, run := range []func(context.Context) error{g.login.Run, g.sessions.Run, g.throttle.Run, g.audit.Run, g.pictures.Run, g.cache.Run, g.tell, tendHeap} {
 		workers.start(func() error { return run(work) })
 	}
 	workers.start(func() error { g.upstream.Run(work); return nil })

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"comfylatch/internal/account"
@@ -47,22 +48,39 @@ const (
 type Tokens struct {
 	store TokenStore
 
-	mu    sync.RWMutex
-	kept  map[[sha256.Size]byte]*keptToken
-	ended uint64 // grows with every revocation; guarded by mu
+	kept sync.Map // of *keptToken by the hash of the value; read without a lock
+
+	mu    sync.Mutex // guards what follows, and changes of kept
+	count int        // of kept
+	ended uint64     // grows with every revocation
 }
 
+// keptToken is a token in memory, and its last use.
 type keptToken struct {
 	account.Token
-	mu       sync.Mutex // guards UsedAt and UsedFrom
-	written  time.Time  // the use that the store has
-	usedAt   time.Time
-	usedFrom string
+	used    atomic.Pointer[use]
+	written time.Time // the use that the store has; guarded by Tokens.mu
+}
+
+type use struct {
+	at   time.Time
+	from string
+}
+
+// see notes a use. Those within a second from one address are one.
+func (k *keptToken) see(now time.Time, from string) {
+	last := k.used.Load()
+	if from == "" {
+		from = last.from
+	}
+	if from != last.from || now.Sub(last.at) >= time.Second {
+		k.used.Store(&use{now, from})
+	}
 }
 
 // NewTokens manages the tokens in store.
 func NewTokens(store TokenStore) *Tokens {
-	return &Tokens{store: store, kept: make(map[[sha256.Size]byte]*keptToken)}
+	return &Tokens{store: store}
 }
 
 // NewToken is what to make a token of.
@@ -165,55 +183,62 @@ func (t *Tokens) find(ctx context.Context, value, from string) (account.Token, e
 		return account.Token{}, account.ErrNotFound
 	}
 	key := sha256.Sum256([]byte(value))
-	t.mu.RLock()
-	k := t.kept[key]
-	t.mu.RUnlock()
-	if k == nil {
-		var err error
-		if k, err = t.load(ctx, key); err != nil {
-			return account.Token{}, err
-		}
+	k, err := t.load(ctx, key)
+	if err != nil {
+		return account.Token{}, err
 	}
 	now := time.Now()
 	if !k.Live(now) {
 		return account.Token{}, account.ErrExpired
 	}
-	k.mu.Lock()
-	k.usedAt = now
-	if from != "" {
-		k.usedFrom = from
-	}
-	k.mu.Unlock()
+	k.see(now, from)
 	return k.Token, nil
 }
 
-// load reads a token into memory, again where something was revoked meanwhile.
+// load gives a token, from memory or the store; from there again where
+// something was revoked meanwhile.
 func (t *Tokens) load(ctx context.Context, key [sha256.Size]byte) (*keptToken, error) {
+	if k, ok := t.kept.Load(key); ok {
+		return k.(*keptToken), nil
+	}
 	for {
-		t.mu.RLock()
+		t.mu.Lock()
 		before := t.ended
-		t.mu.RUnlock()
+		t.mu.Unlock()
 		token, err := t.store.TokenByHash(ctx, hex.EncodeToString(key[:]))
 		if err != nil {
 			return nil, err
 		}
-		k := &keptToken{Token: token, written: token.UsedAt, usedAt: token.UsedAt, usedFrom: token.UsedFrom}
-		t.mu.Lock()
-		same := t.ended == before
-		if same && token.Live(time.Now()) {
-			if len(t.kept) >= maxTokensKept {
-				for old := range t.kept { // any: the store has it, but for a minute's last use
-					delete(t.kept, old)
-					break
-				}
-			}
-			t.kept[key] = k
-		}
-		t.mu.Unlock()
-		if same {
+		k := &keptToken{Token: token, written: token.UsedAt}
+		k.used.Store(&use{token.UsedAt, token.UsedFrom})
+		if t.keep(key, k, before) {
 			return k, nil
 		}
 	}
+}
+
+// keep holds a live token in memory, unless something was revoked since ended
+// was before: then it tells so.
+func (t *Tokens) keep(key [sha256.Size]byte, k *keptToken, before uint64) bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.ended != before {
+		return false
+	}
+	if !k.Live(time.Now()) {
+		return true
+	}
+	if t.count >= maxTokensKept {
+		t.kept.Range(func(old, _ any) bool { // any: the store has it, but for a minute's last use
+			t.kept.Delete(old)
+			t.count--
+			return false
+		})
+	}
+	if _, again := t.kept.Swap(key, k); !again {
+		t.count++
+	}
+	return true
 }
 
 // forget drops what is in memory: something was revoked.
@@ -221,24 +246,25 @@ func (t *Tokens) forget() {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.ended++
-	clear(t.kept)
+	t.count = 0
+	t.kept.Clear()
 }
 
 // flush writes last uses that are at least step newer than what is stored.
 func (t *Tokens) flush(ctx context.Context, step time.Duration) error {
 	var uses []account.Token
-	t.mu.RLock()
-	for _, k := range t.kept {
-		k.mu.Lock()
-		if k.usedAt.After(k.written) && k.usedAt.Sub(k.written) >= step {
-			use := k.Token
-			use.UsedAt, use.UsedFrom = k.usedAt, k.usedFrom
-			uses = append(uses, use)
-			k.written = k.usedAt
+	t.mu.Lock()
+	t.kept.Range(func(_, v any) bool {
+		k := v.(*keptToken)
+		if last := k.used.Load(); last.at.After(k.written) && last.at.Sub(k.written) >= step {
+			used := k.Token
+			used.UsedAt, used.UsedFrom = last.at, last.from
+			uses = append(uses, used)
+			k.written = last.at
 		}
-		k.mu.Unlock()
-	}
-	t.mu.RUnlock()
+		return true
+	})
+	t.mu.Unlock()
 	if len(uses) == 0 {
 		return nil
 	}

@@ -24,6 +24,11 @@ func refuse(w http.ResponseWriter, status int, why string) {
 	w.Write(append(body, '\n'))
 }
 
+// refuseHeaders answers where outHeader gave an error.
+func refuseHeaders(w http.ResponseWriter) {
+	refuse(w, http.StatusBadRequest, "The request's headers can be read in two ways.")
+}
+
 // hangUp ends the client's connection after the answer, because what is left
 // of the request is not read. Over HTTP/2 the stream ends by itself.
 func hangUp(w http.ResponseWriter, r *http.Request) {

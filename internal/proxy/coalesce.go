@@ -75,7 +75,7 @@ func newCoalescer(send func(*http.Request) (*http.Response, error)) *coalescer {
 
 // RoundTrip sends a request without a body, or gives the answer to the same
 // one of somebody else's. As with http.RoundTripper the caller closes the
-// answer's body.
+// answer's body. The answer's Header may be others' too: it is only read.
 func (c *coalescer) RoundTrip(r *http.Request) (*http.Response, error) {
 	key := sameness(r)
 	in := &c.shards[maphash.String(c.seed, key)%uint64(len(c.shards))]
@@ -274,23 +274,27 @@ func (c *coalescer) response(t *turn, r *http.Request) (*http.Response, error) {
 		return nil, t.err
 	}
 	res := t.answer
-	res.Header, res.Request = res.Header.Clone(), r
+	res.Request = r
 	if res.ContentLength < 0 && t.err == nil {
 		res.ContentLength = int64(len(t.body))
 	}
-	res.Body = &sharedBody{Reader: *bytes.NewReader(t.body), end: t.err, close: sync.OnceFunc(func() { c.left(t) })}
+	res.Body = &sharedBody{Reader: *bytes.NewReader(t.body), end: t.err, c: c, t: t}
 	return &res, nil
 }
 
 // sharedBody is a body that is in memory, up to where it ended.
 type sharedBody struct {
 	bytes.Reader
-	end   error // nil: it is whole
-	close func()
+	end error // nil: it is whole
+	c   *coalescer
+	t   *turn // nil: closed
 }
 
 func (b *sharedBody) Close() error {
-	b.close()
+	if b.t != nil {
+		b.c.left(b.t)
+		b.t = nil
+	}
 	return nil
 }
 

@@ -15,26 +15,6 @@ import (
 	"comfylatch/internal/comfy"
 )
 
-// Fetch sends a request upstream as ServeHTTP does and gives ComfyUI's answer
-// as it is, for those who change it on the way. The caller closes its body.
-// Where there is an error, Fail answers for it.
-func (p *Proxy) Fetch(w http.ResponseWriter, r *http.Request, req *comfy.Request) (*http.Response, error) {
-	out, _, err := p.outRequest(r.Context(), w, r, req)
-	if err != nil {
-		return nil, err
-	}
-	return p.roundTrip(out, req)
-}
-
-// Fail answers for a Fetch that gave an error.
-func (p *Proxy) Fail(w http.ResponseWriter, r *http.Request, req *comfy.Request, err error) {
-	if errors.Is(err, errTwice) || errors.Is(err, errHopByHop) {
-		refuse(w, http.StatusBadRequest, "The request's headers can be read in two ways.")
-		return
-	}
-	p.fail(w, r, req, err)
-}
-
 // forward passes an ordinary request through.
 func (p *Proxy) forward(w http.ResponseWriter, r *http.Request, req *comfy.Request, who account.Principal) {
 	ctx := r.Context()
@@ -45,7 +25,7 @@ func (p *Proxy) forward(w http.ResponseWriter, r *http.Request, req *comfy.Reque
 	}
 	out, body, err := p.outRequest(ctx, w, r, req)
 	if err != nil {
-		p.Fail(w, r, req, err)
+		refuseHeaders(w)
 		return
 	}
 	defer body.Close()

@@ -134,7 +134,7 @@ func (p *Proxy) serveSocket(w http.ResponseWriter, r *http.Request, req *comfy.R
 		return
 	}
 	if h.header, err = outHeader(r.Header, p.opts.OurCookie); err != nil {
-		p.Fail(w, r, req, err)
+		refuseHeaders(w)
 		return
 	}
 	req, clientID := withClientID(req)

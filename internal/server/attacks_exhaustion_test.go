@@ -173,7 +173,7 @@ func TestTheDoorCounts(t *testing.T) {
 	for range 5 {
 		mine = append(mine, from("192.0.2.1:1"))
 	}
-	if from("192.0.2.1:2"); !mine[0].left || mine[1].left {
+	if from("192.0.2.1:2"); !mine[0].left.Load() || mine[1].left.Load() {
 		t.Error("the one that waited longest should have gone, and no other")
 	}
 	for _, s := range mine[1:] {
@@ -183,10 +183,15 @@ func TestTheDoorCounts(t *testing.T) {
 		from("192.0.2.1:3")
 	}
 	for _, s := range mine[1:] {
-		if s.left {
+		if s.left.Load() {
 			t.Error("a busy connection was closed")
 		}
 	}
+	d.note(mine[1], http.StateIdle)
+	if from("192.0.2.1:4"); mine[1].left.Load() {
+		t.Error("one that has just ended a request was closed before those that never began one")
+	}
+	d.note(mine[1], http.StateActive)
 	for range 200 {
 		if from("10.0.0.1:1") == nil {
 			t.Fatal("a trusted proxy was turned away while others wait")

@@ -2,14 +2,12 @@ package server
 
 import (
 	"container/list"
-	"context"
 	"errors"
 	"io"
 	"net"
 	"net/http"
 	"net/netip"
 	"os"
-	"runtime/debug"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -19,9 +17,13 @@ import (
 // can take them all and nobody is kept out by those who hold many.
 //
 // A connection waits while no request is under way on it: half-open, or idle
-// between requests. Where there are too many, the one that has waited longest
-// is closed and the newcomer let in: an honest client needs milliseconds for
-// its header. Only when all are busy is the newcomer turned away.
+// between requests. Where there are too many, one that has waited for long is
+// closed and the newcomer let in: an honest client needs milliseconds for its
+// header. Only when all are busy is the newcomer turned away.
+//
+// A request takes no lock. So the queues hold busy connections too, and the
+// one to be closed is found as a clock finds a page: who was busy since it was
+// last looked at goes to the end of the queue.
 type door struct {
 	most    int                   // connections in all
 	perHost int                   // of one address, but for sockets
@@ -30,15 +32,15 @@ type door struct {
 
 	mu    sync.Mutex
 	open  int
-	peak  int       // the most that were open since the last flood
-	queue list.List // of *seat, all that wait, the longest first
+	queue list.List // of *seat
 	hosts map[netip.Addr]*host
 }
 
 // host is one address, or the network of one IPv6 subscriber.
 type host struct {
-	held  int       // connections, but for sockets
-	queue list.List // of *seat, those that wait, the longest first
+	held    int          // connections, but for sockets
+	queue   list.List    // of *seat
+	waiting atomic.Int32 // of these, such as wait
 }
 
 func newDoor(most int, trusted func(netip.Addr) bool) *door {
@@ -55,11 +57,16 @@ type seat struct {
 	net.Conn
 	door  *door
 	addr  netip.Addr  // the zero Addr: not counted by address
+	host  *host       // nil: as above
 	begun atomic.Bool // bytes of a header have come
 	free  atomic.Bool // a socket, which sets its own deadlines
+	armed time.Time   // when arm last did; one writes at a time
 
-	inQueue, inHost *list.Element // while it waits; guarded by door.mu, as the next
-	left            bool
+	waits atomic.Bool // no request is under way
+	moved atomic.Bool // one was, since the queues were last gone through
+	left  atomic.Bool
+
+	inQueue, inHost *list.Element // guarded by door.mu; nil when it has left or is free
 }
 
 // doorListener lets connections in through a door.
@@ -98,55 +105,46 @@ func (d *door) enter(c net.Conn) *seat {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	push := func(q *list.List) bool {
-		e := q.Front()
-		if e == nil {
-			return false
+		o := d.longest(q)
+		if o != nil {
+			out = append(out, o)
+			d.remove(o)
 		}
-		out = append(out, e.Value.(*seat))
-		d.remove(e.Value.(*seat))
-		return true
+		return o != nil
 	}
-	if h := d.hosts[s.addr]; h != nil && (h.queue.Len() >= d.waiting || h.held >= d.perHost) && !push(&h.queue) {
+	if h := d.hosts[s.addr]; h != nil && (int(h.waiting.Load()) >= d.waiting || h.held >= d.perHost) && !push(&h.queue) {
 		return nil
 	}
 	if d.open >= d.most && !push(&d.queue) {
 		return nil
 	}
 	d.open++
-	d.peak = max(d.peak, d.open)
+	s.inQueue = d.queue.PushBack(s)
 	if s.addr.IsValid() {
-		if d.hosts[s.addr] == nil {
-			d.hosts[s.addr] = &host{}
+		s.host = d.hosts[s.addr]
+		if s.host == nil {
+			s.host = &host{}
+			d.hosts[s.addr] = s.host
 		}
-		d.hosts[s.addr].held++
+		s.host.held++
+		s.inHost = s.host.queue.PushBack(s)
 	}
-	d.wait(s)
+	s.wait(true)
 	return s
 }
 
-// tidy gives the memory of a flood back to the system when the flood is over,
-// which Go by itself would keep for long. It ends with ctx.
-func (d *door) tidy(ctx context.Context) {
-	const many = 500 // connections, some 20 KB each
-	tick := time.NewTicker(10 * time.Second)
-	defer tick.Stop()
-	for rest := 0; ; {
-		select {
-		case <-ctx.Done():
-			return
-		case <-tick.C:
+// longest finds a connection that has waited for long; nil when all are busy.
+// The caller holds mu, here and below.
+func (d *door) longest(q *list.List) *seat {
+	for range 2 * q.Len() { // once round for those who were busy in between
+		e := q.Front()
+		s := e.Value.(*seat)
+		if !s.moved.Swap(false) && s.wait(false) {
+			return s
 		}
-		d.mu.Lock()
-		over := d.peak >= many && d.open < d.peak/4
-		if over {
-			d.peak, rest = d.open, 3 // the last of it ends a little later
-		}
-		d.mu.Unlock()
-		if rest > 0 {
-			rest--
-			debug.FreeOSMemory()
-		}
+		q.MoveToBack(e)
 	}
+	return nil
 }
 
 // subscriber is the part of an address that one subscriber holds.
@@ -159,70 +157,69 @@ func subscriber(a netip.Addr) netip.Addr {
 	return a
 }
 
-// wait puts a seat at the end of the queues; here and below the caller holds mu.
-func (d *door) wait(s *seat) {
-	s.inQueue = d.queue.PushBack(s)
-	if h := d.hosts[s.addr]; h != nil {
-		s.inHost = h.queue.PushBack(s)
+// wait notes that a connection begins or ceases to wait, and tells whether it
+// did not already.
+func (s *seat) wait(begins bool) bool {
+	if !s.waits.CompareAndSwap(!begins, begins) {
+		return false
 	}
+	if s.host != nil {
+		if begins {
+			s.host.waiting.Add(1)
+		} else {
+			s.host.waiting.Add(-1)
+		}
+	}
+	return true
 }
 
-func (d *door) unwait(s *seat) {
+func (d *door) remove(s *seat) {
+	if s.left.Swap(true) {
+		return
+	}
+	d.open--
+	d.release(s)
+}
+
+// release takes a connection out of the queues, and gives its address one back.
+func (d *door) release(s *seat) {
+	s.wait(false)
 	if s.inQueue == nil {
 		return
 	}
 	d.queue.Remove(s.inQueue)
-	if s.inHost != nil {
-		d.hosts[s.addr].queue.Remove(s.inHost)
-	}
-	s.inQueue, s.inHost = nil, nil
-}
-
-func (d *door) remove(s *seat) {
-	if s.left {
-		return
-	}
-	s.left = true
-	d.unwait(s)
-	d.open--
-	if !s.free.Load() {
-		d.release(s)
-	}
-}
-
-// release gives an address its connection back.
-func (d *door) release(s *seat) {
-	if h := d.hosts[s.addr]; h != nil {
+	if h := s.host; h != nil {
+		h.queue.Remove(s.inHost)
 		if h.held--; h.held == 0 {
 			delete(d.hosts, s.addr)
 		}
 	}
+	s.inQueue, s.inHost = nil, nil
 }
 
 // note is the server's ConnState.
 func (d *door) note(c net.Conn, state http.ConnState) {
 	s, ok := c.(*seat)
-	if !ok || state == http.StateNew || state == http.StateClosed {
+	if !ok {
 		return
 	}
-	s.begun.Store(false)
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	d.unwait(s)
-	switch {
-	case s.left:
-	case state == http.StateIdle:
-		d.wait(s)
-	case state == http.StateHijacked: // from here on it is its principal's, who has a limit of sockets
+	switch state {
+	case http.StateActive:
+		s.begun.Store(false)
+		s.wait(false)
+	case http.StateIdle:
+		s.begun.Store(false)
+		s.moved.Store(true)
+		s.wait(true)
+		if s.left.Load() { // in between: nobody counts it any more
+			s.wait(false)
+		}
+	case http.StateHijacked: // from here on it is its principal's, who has a limit of sockets
 		s.free.Store(true)
+		d.mu.Lock()
+		defer d.mu.Unlock()
 		d.release(s)
 	}
-}
-
-func (d *door) waits(s *seat) bool {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	return s.inQueue != nil
 }
 
 // Read answers a header that does not end in time with 408, where net/http
@@ -232,21 +229,21 @@ func (s *seat) Read(p []byte) (int, error) {
 	if n > 0 {
 		s.begun.Store(true)
 	}
-	if err != nil && errors.Is(err, os.ErrDeadlineExceeded) && s.begun.Load() && s.door.waits(s) {
+	if err != nil && errors.Is(err, os.ErrDeadlineExceeded) && s.begun.Load() && s.waits.Load() {
 		s.Conn.SetWriteDeadline(time.Now().Add(time.Second))
 		io.WriteString(s.Conn, "HTTP/1.1 408 Request Timeout\r\nConnection: close\r\nContent-Length: 0\r\n\r\n")
 	}
 	return n, err
 }
 
-// Write gives up on a visitor who takes nothing for a minute.
+// Write gives up on a visitor who takes nothing for about a minute.
 func (s *seat) Write(p []byte) (n int, err error) {
 	const piece = 64 << 10
 	if s.free.Load() {
 		return s.Conn.Write(p)
 	}
 	for first := true; first || len(p) > 0; first = false {
-		s.Conn.SetWriteDeadline(time.Now().Add(bodyTime))
+		s.arm()
 		k, err := s.Conn.Write(p[:min(piece, len(p))])
 		n += k
 		if err != nil {
@@ -255,6 +252,23 @@ func (s *seat) Write(p []byte) (n int, err error) {
 		p = p[k:]
 	}
 	return n, nil
+}
+
+// arm gives the next write about a minute. It is not done each time, since it
+// costs as much as making a small answer's header.
+func (s *seat) arm() {
+	if now := time.Now(); now.Sub(s.armed) > bodyTime/20 {
+		s.armed = now
+		s.Conn.SetWriteDeadline(now.Add(bodyTime))
+	}
+}
+
+// SetWriteDeadline is for sockets; for others arm sets one.
+func (s *seat) SetWriteDeadline(t time.Time) error {
+	if !s.free.Load() {
+		return nil
+	}
+	return s.Conn.SetWriteDeadline(t)
 }
 
 // Close gives the seat back.
@@ -276,6 +290,9 @@ func (s *seat) CloseWrite() error {
 // ReadFrom moves a body inside the kernel where the connection can.
 func (s *seat) ReadFrom(r io.Reader) (int64, error) {
 	if to, ok := s.Conn.(io.ReaderFrom); ok {
+		if !s.free.Load() {
+			s.arm()
+		}
 		return to.ReadFrom(r)
 	}
 	return io.Copy(struct{ io.Writer }{s}, r)

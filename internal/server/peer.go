@@ -22,7 +22,7 @@ func (p peer) String() string {
 	return p.addr.String()
 }
 
-// forwarding are the headers by which a proxy shows itself. Whoever came
+// forwarding are the headers, as net/http spells them, by which a proxy shows itself. Whoever came
 // through one is not local, whatever the address says.
 var forwarding = []string{"Forwarded", "X-Forwarded-For", "X-Forwarded-Host", "X-Forwarded-Proto", "X-Real-Ip", "Via", "Cf-Connecting-Ip", "True-Client-Ip"}
 
@@ -41,7 +41,7 @@ func (s *Server) findPeer(r *http.Request) peer {
 		return p
 	}
 	for _, h := range forwarding {
-		if r.Header.Get(h) != "" {
+		if len(r.Header[h]) > 0 {
 			return p
 		}
 	}

@@ -21,7 +21,6 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"sync"
 	"sync/atomic"
 	"time"
 
@@ -319,11 +318,6 @@ func (s *Server) Serve(ctx context.Context, listeners []net.Listener) error {
 	for _, l := range listeners {
 		go func() { failed <- hs.Serve(doorListener{l, door}) }()
 	}
-	tidying, stopTidying := context.WithCancel(ctx)
-	var work sync.WaitGroup
-	work.Go(func() { door.tidy(tidying) })
-	defer work.Wait()
-	defer stopTidying()
 	running := len(listeners)
 	var err error
 	select {
