@@ -142,7 +142,7 @@ func (g *gate) open(ctx context.Context, b behind) (err error) {
 }
 
 func (g *gate) openServer() error {
-	g.cache = cache.New(cache.Options{Upstream: g.upstream, MaxBytes: int64(g.cfg.CacheMB) << 20, Log: g.log})
+	g.cache = cache.New(cache.Options{Upstream: g.upstream, MaxBytes: int64(g.cfg.CacheMB) << 20, Early: web.EarlyScript(), Log: g.log})
 	var site *web.Site
 	g.proxy = proxy.New(proxy.Options{Upstream: g.upstream, Sign: g.signer.Sign, Log: g.log,
 		Unavailable: func(w http.ResponseWriter, r *http.Request, st upstream.State) {

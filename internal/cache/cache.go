@@ -46,7 +46,8 @@ type Upstream interface {
 // Options are what a Cache needs.
 type Options struct {
 	Upstream Upstream
-	MaxBytes int64 // of all bodies, as they are kept; 0 is 128 MB
+	MaxBytes int64  // of all bodies, as they are kept; 0 is 128 MB
+	Early    []byte // a script that goes into ComfyUI's page, before everything else; may be nil
 	Log      *slog.Logger
 }
 

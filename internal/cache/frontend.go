@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"fmt"
+	"net/http"
 	"net/url"
 	"path"
 	"regexp"
@@ -23,43 +24,101 @@ const Prefix = "/_latch/fe/"
 
 // frontEnd is the build that ComfyUI serves now.
 type frontEnd struct {
-	mu    sync.Mutex
-	raw   string // tag of ComfyUI's page
-	build string // fingerprint in the addresses, "" where the page has none to change
-	page  *Entry // the page with the addresses changed
-	seen  []string
-	known map[string]bool
-	warm  string // the build that was fetched ahead
+	mu      sync.Mutex
+	raw     string // tag of ComfyUI's page
+	build   string // fingerprint in the addresses, "" where the page has none to change
+	header  http.Header
+	html    []byte // the page with the addresses changed
+	page    *Entry // the same with what makes it faster
+	hints   int    // how many of seen the page names
+	seen    []string
+	known   map[string]bool
+	loading time.Time // until then what is asked for is a page load's
+	warm    string    // the build that was fetched ahead
 }
 
-const maxSeen = 1500 // files of a build that are remembered for fetching ahead
+const (
+	maxSeen  = 1500             // files of a build that are remembered for fetching ahead
+	loadTime = 20 * time.Second // for a page; what is asked for later is somebody's click
+)
 
-// Page gives ComfyUI's page with the addresses of this build.
+// Page gives ComfyUI's page for somebody who loads it: with the addresses of
+// this build, and with hints at the scripts that earlier loads asked for.
+// Without them the browser finds these in waves, and waits at each.
 func (c *Cache) Page(ctx context.Context) (*Entry, error) {
-	raw, err := c.Get(ctx, "/", Checked)
-	if err != nil {
+	if err := c.readPage(ctx); err != nil {
 		return nil, err
 	}
 	c.front.mu.Lock()
 	defer c.front.mu.Unlock()
-	if c.front.raw == raw.tag && c.front.page != nil {
-		return c.front.page, nil
+	c.front.loading = time.Now().Add(loadTime)
+	if c.front.page == nil || c.front.hints != len(c.front.seen) {
+		old := c.front.page
+		page := newEntry(c.front.header, c.hinted())
+		page.Header.Del("Last-Modified") // of the page before it was changed
+		if old != nil && old.tag == page.tag {
+			page = old
+		} else {
+			page.bodies.compress(true)
+		}
+		c.front.page, c.front.hints = page, len(c.front.seen)
+	}
+	return c.front.page, nil
+}
+
+// readPage looks which build ComfyUI's page is of.
+func (c *Cache) readPage(ctx context.Context) error {
+	raw, err := c.Get(ctx, "/", Checked)
+	if err != nil {
+		return err
+	}
+	c.front.mu.Lock()
+	defer c.front.mu.Unlock()
+	if c.front.raw == raw.tag && c.front.html != nil {
+		return nil
 	}
 	html, err := raw.Body()
 	if err != nil {
-		return nil, err
+		return err
 	}
 	build := raw.tag[:12]
 	changed, ok := useBuild(html, build)
 	if !ok {
 		build = ""
 	}
-	page := newEntry(raw.Header, changed)
-	page.Header.Del("Last-Modified") // of the page before it was changed
-	page.bodies.compress(true)
-	c.front.raw, c.front.build, c.front.page = raw.tag, build, page
+	c.front.raw, c.front.build, c.front.html, c.front.page = raw.tag, build, changed, nil
+	c.front.header = raw.Header
 	c.front.seen, c.front.known = nil, make(map[string]bool)
-	return page, nil
+	return nil
+}
+
+var (
+	headBegins = regexp.MustCompile(`(?i)<head(?:\s[^>]*)?>`)
+	headEnds   = regexp.MustCompile(`(?i)</head\s*>`)
+)
+
+// hinted puts into the page's head what makes it faster: the script at the
+// beginning, and hints at its end, since an import map must come before them.
+func (c *Cache) hinted() []byte {
+	html := c.front.html
+	begin, end := headBegins.FindIndex(html), headEnds.FindIndex(html)
+	if c.front.build == "" || begin == nil || end == nil || end[0] < begin[1] {
+		return html
+	}
+	var out bytes.Buffer
+	out.Write(html[:begin[1]])
+	if len(c.opts.Early) > 0 {
+		fmt.Fprintf(&out, "<script>%s</script>", c.opts.Early)
+	}
+	out.Write(html[begin[1]:end[0]])
+	named := named(html, c.front.build)
+	for _, file := range c.front.seen {
+		if strings.HasSuffix(file, "js") && !slices.Contains(named, file) {
+			fmt.Fprintf(&out, `<link rel="modulepreload" crossorigin href=".%s%s/%s">`, Prefix, c.front.build, escape(file))
+		}
+	}
+	out.Write(html[end[0]:])
+	return out.Bytes()
 }
 
 // useBuild changes the page's own addresses of assets and icons.
@@ -81,7 +140,6 @@ func (c *Cache) File(ctx context.Context, build, file string) (*Entry, error) {
 	}
 	key := Prefix + build + "/" + file
 	if e := c.lookup(key); e != nil {
-		c.note(build, file)
 		return e, nil
 	}
 	e, err := c.Get(ctx, "/"+escape(file), Checked)
@@ -97,7 +155,6 @@ func (c *Cache) File(ctx context.Context, build, file string) (*Entry, error) {
 	c.remove("/" + escape(file))
 	c.mu.Unlock()
 	c.keep(key, e)
-	c.note(build, file)
 	return e, nil
 }
 
@@ -108,7 +165,7 @@ func (c *Cache) serves(ctx context.Context, build string) bool {
 			return false
 		}
 	}
-	if _, err := c.Page(ctx); err != nil {
+	if err := c.readPage(ctx); err != nil {
 		return false
 	}
 	c.front.mu.Lock()
@@ -124,11 +181,13 @@ func inFrontEnd(file string) bool {
 // escape writes a file's path as a request target.
 func escape(file string) string { return (&url.URL{Path: file}).EscapedPath() }
 
-// note remembers which files a build's page loads, in their order.
-func (c *Cache) note(build, file string) {
+// Loaded is said when somebody known has got a file: it remembers which files
+// a build's page loads, in their order. Names that HTML would have to quote are
+// none of the frontend's.
+func (c *Cache) Loaded(build, file string) {
 	c.front.mu.Lock()
 	defer c.front.mu.Unlock()
-	if build == c.front.build && !c.front.known[file] && len(c.front.seen) < maxSeen {
+	if build == c.front.build && !c.front.known[file] && len(c.front.seen) < maxSeen && !strings.ContainsAny(file, "\"'<>&") && time.Now().Before(c.front.loading) {
 		c.front.known[file] = true
 		c.front.seen = append(c.front.seen, file)
 	}
@@ -176,21 +235,17 @@ func (c *Cache) Run(ctx context.Context) error {
 // about to log in: a gate that nobody uses stays small.
 // It tells whether there was something to do.
 func (c *Cache) Warm(ctx context.Context) (did bool, err error) {
-	page, err := c.Page(ctx)
-	if err != nil {
+	if err := c.readPage(ctx); err != nil {
 		return false, fmt.Errorf("fetch ComfyUI's page: %w", err)
 	}
 	c.front.mu.Lock()
-	build := c.front.build
+	build, html := c.front.build, c.front.html
 	done := c.front.warm == build
 	c.front.warm = build
+	c.front.loading = time.Now().Add(loadTime)
 	c.front.mu.Unlock()
 	if done || build == "" {
 		return false, nil
-	}
-	html, err := page.Body()
-	if err != nil {
-		return false, err
 	}
 	imports := importMap(html, build)
 	queue := named(html, build)
@@ -199,6 +254,7 @@ func (c *Cache) Warm(ctx context.Context) (did bool, err error) {
 		if err != nil {
 			continue // a page that runs does not need it
 		}
+		c.Loaded(build, queue[i])
 		if !strings.HasSuffix(queue[i], "js") {
 			continue
 		}

@@ -99,8 +99,9 @@ func secureHeaders(h http.Header, x *exchange, status int) {
 		}
 		return
 	}
-	// The policy is a page's: on scripts and JSON it would only cost bytes.
-	if kind := h.Get("Content-Type"); kind == "" || strings.Contains(kind, "html") || strings.Contains(kind, "xml") {
+	// The policy is a page's: on scripts and JSON it would only cost bytes, and
+	// to 304 a browser has it already.
+	if kind := h.Get("Content-Type"); kind == "" && status != http.StatusNotModified || strings.Contains(kind, "html") || strings.Contains(kind, "xml") {
 		h.Set("Content-Security-Policy", appPolicy)
 		h.Set("X-Frame-Options", "SAMEORIGIN")
 	}

@@ -5,6 +5,7 @@ import (
 	"regexp"
 	"strings"
 
+	"comfylatch/internal/account"
 	"comfylatch/internal/cache"
 	"comfylatch/internal/comfy"
 )
@@ -61,12 +62,15 @@ func (s *Server) page(w http.ResponseWriter, r *http.Request, x *exchange) {
 
 // build answers with a file of a build of the frontend.
 func (s *Server) build(w http.ResponseWriter, r *http.Request, x *exchange) {
-	segs := x.req.Segments // _latch, fe, BUILD, path...
-	e, err := s.Cache.File(r.Context(), segs[2], strings.Join(segs[3:], "/"))
+	build, file := x.req.Segments[2], strings.Join(x.req.Segments[3:], "/") // behind _latch, fe
+	e, err := s.Cache.File(r.Context(), build, file)
 	if err != nil {
 		w.Header().Set("Cache-Control", "no-store")
 		http.Error(w, "This file does not belong to the frontend that ComfyUI serves now.", http.StatusNotFound)
 		return
+	}
+	if x.who.Role != account.Anonymous {
+		s.Cache.Loaded(build, file) // a stranger could name any
 	}
 	if err := e.Serve(w, r, cache.Immutable); err != nil {
 		panic(err) // what we compressed can be made plain again

@@ -52,6 +52,15 @@ func loadAssets(version string) (*assets, error) {
 	return a, nil
 }
 
+// EarlyScript is what goes into ComfyUI's page before everything else.
+func EarlyScript() []byte {
+	text, err := files.ReadFile("app/early.js")
+	if err != nil {
+		panic(err) // it is built in
+	}
+	return text
+}
+
 // address is where pages find a static file.
 func (a *assets) address(name string) (string, error) {
 	if _, ok := a.files["static/"+name]; !ok {
