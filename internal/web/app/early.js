@@ -5,7 +5,7 @@
 (() => {
   const files = (dir) => `userdata?dir=${dir}&recurse=true&split=false&full_info=true`;
   const paths = [
-    'users', 'settings', 'system_stats', 'extensions', 'global_subgraphs', 'object_info',
+    'users', 'settings', 'system_stats', 'extensions', 'object_info',
     files('workflows'), files('workflows'), // some versions ask twice
     files('subgraphs'), 'userdata/comfy.templates.json',
   ].map((path) => `api/${path}`).concat('_latch/api/me');
