@@ -20,8 +20,17 @@ func TestCommonPasswordsAreRefused(t *testing.T) {
 }
 
 func TestTheListOfCommonWordsIsLong(t *testing.T) {
-	if n := len(commonWords()); n < 1500 {
+	if n := len(commonWords()); n < 6000 {
 		t.Errorf("%d words", n)
+	}
+	leaked := strings.Fields(leakedText)
+	if len(leaked) < 3000 {
+		t.Errorf("%d leaked passwords", len(leaked))
+	}
+	for _, p := range leaked {
+		if CheckPassword(p, "") == nil || CheckPassword(strings.ToUpper(p), "") == nil {
+			t.Errorf("%q was taken", p)
+		}
 	}
 }
 
