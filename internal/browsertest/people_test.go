@@ -177,15 +177,29 @@ func TestPeoplePagesFitEveryScreen(t *testing.T) {
 			p.run("document.querySelector('details').open = true; scrollTo(0, 1e6)")
 			look("change")
 			guest := g.post(g.cookieOf(p), "links", map[string]any{"kind": "guest", "runs": 3})
+			lin := g.post(g.cookieOf(p), "people", map[string]any{"name": "Lin", "role": "user", "password": userPassword})
+			reset := g.post(g.cookieOf(p), "links", map[string]any{"kind": "reset", "user": lin["id"]})
+			pairing := g.post(g.cookieOf(p), "links", map[string]any{"kind": "phone"})
 			invited := g.post(g.cookieOf(p), "links", map[string]any{"kind": "invitation", "role": "user"})
 			visitor := openTab(t, s)
-			for kind, link := range map[string]map[string]any{"guest": guest, "join": invited} {
+			for kind, link := range map[string]map[string]any{"guest": guest, "join": invited, "reset": reset, "pair": pairing} {
 				visitor.open(link["value"].(string))
 				visitor.wait("the "+kind+" page", "document.querySelector('main .main')")
 				wantFit(visitor, kind)
 				wantLabels(visitor, kind)
 				visitor.picture("people-" + kind + "-" + name)
 			}
+			// A phone that was let in by the code has shown no password yet.
+			visitor.open(pairing["value"].(string))
+			visitor.press("#submit")
+			visitor.wait("ComfyUI's page", "location.pathname === '/'")
+			visitor.open(g.url + "/_latch/admin/people")
+			visitor.run("document.getElementById('note').form.requestSubmit()")
+			visitor.wait("the password to be asked for", "document.getElementById('proof')")
+			wantFit(visitor, "prove")
+			wantLabels(visitor, "prove")
+			visitor.picture("people-prove-" + name)
+			visitor.sure(atMade)
 			for _, e := range append(p.complaints(), visitor.complaints()...) {
 				if !isExpected(e) {
 					t.Errorf("the console says: %s", e)

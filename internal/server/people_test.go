@@ -1,7 +1,9 @@
 package server
 
 import (
+	"encoding/csv"
 	"encoding/json"
+	"fmt"
 	"net/netip"
 	"net/url"
 	"strings"
@@ -9,6 +11,7 @@ import (
 	"time"
 
 	"comfylatch/internal/account"
+	"comfylatch/internal/audit"
 	"comfylatch/internal/login"
 	"comfylatch/internal/people"
 	"comfylatch/internal/web"
@@ -41,6 +44,32 @@ func (h *house) api(s somebody, method, path, body string) answer {
 func (h *house) form(cookie, path string, fields url.Values) answer {
 	h.t.Helper()
 	return h.do("POST", path, fields.Encode(), "Cookie: "+cookie, "Origin: "+h.url, "Accept: text/html", "Content-Type: application/x-www-form-urlencoded")
+}
+
+func TestTheLogIsDownloadedWhole(t *testing.T) {
+	h := newHouse(t, nil)
+	owner := h.setUp()
+	events := make([]audit.Event, 25_000)
+	for i := range events {
+		events[i] = audit.Event{Time: time.Now(), Kind: audit.Refusal, Name: "=1+1", Detail: fmt.Sprint(i)}
+	}
+	if err := h.db.AppendEvents(t.Context(), events); err != nil {
+		t.Fatal(err)
+	}
+	got := h.get("/_latch/api/events?format=csv&kind="+string(audit.Refusal), "Cookie: "+owner)
+	h.wantStatus(got, 200)
+	rows, err := csv.NewReader(strings.NewReader(got.body)).ReadAll()
+	if err != nil || len(rows) != len(events)+1 {
+		t.Fatalf("%d rows, %v; want %d and the heads", len(rows), err, len(events))
+	}
+	for i, row := range rows[1:] {
+		if want := fmt.Sprint(len(events) - 1 - i); row[6] != want || row[4] != "'=1+1" {
+			t.Fatalf("row %d is %q, want detail %s", i, row, want)
+		}
+	}
+	if part := h.get("/_latch/api/events?format=csv&limit=10&kind="+string(audit.Refusal), "Cookie: "+owner); strings.Count(part.body, "\n") != 11 || part.header.Get("Link") == "" {
+		t.Errorf("ten of them: %d lines, Link %q", strings.Count(part.body, "\n"), part.header.Get("Link"))
+	}
 }
 
 // C16: one user can neither see, end nor guess what is another's.

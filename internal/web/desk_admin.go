@@ -136,13 +136,15 @@ func (s *Site) doRevokeLink(c *call) (any, error) {
 	return nil, s.opt.Desk.People.RevokeLink(c.r.Context(), c.v.Who, c.id)
 }
 
-const maxEvents = 10_000 // of one download
+const maxEvents = 10_000 // read at once
 
 func (s *Site) eventFilter(c *call) audit.Filter {
 	f := audit.Filter{Kind: audit.Kind(c.v.query("kind")), Limit: 100}
 	f.Before, _ = strconv.ParseInt(c.v.query("before"), 10, 64)
 	if n, err := strconv.Atoi(c.v.query("limit")); err == nil && n > 0 {
 		f.Limit = min(n, maxEvents)
+	} else if c.v.query("format") == "csv" {
+		f.Limit = maxEvents
 	}
 	switch who := strings.TrimSpace(c.v.query("who")); {
 	case who == "" || strings.Contains(who, ":"):
@@ -158,40 +160,63 @@ func (s *Site) eventFilter(c *call) audit.Filter {
 	return f
 }
 
-// listEvents answers with JSON, or with a table for spreadsheets (?format=csv).
+// listEvents answers with JSON, or with a table for spreadsheets (?format=csv),
+// which is whole unless there is a limit.
 func (s *Site) listEvents(c *call) (any, error) {
 	f := s.eventFilter(c)
 	events, err := s.opt.Desk.People.Events(c.r.Context(), c.v.Who, f)
 	if err != nil {
 		return nil, err
 	}
+	if c.v.query("format") == "csv" {
+		s.download(c, f, events)
+		return nil, nil
+	}
 	views := make([]eventView, 0, len(events))
-	var next int64
 	for _, e := range events {
-		views, next = append(views, viewEvent(e)), e.ID
+		views = append(views, viewEvent(e))
 	}
-	if len(views) < f.Limit {
-		next = 0
+	return map[string]any{"events": views, "next": nextEvent(f, events)}, nil
+}
+
+// nextEvent is where the part after this one begins; 0 where there is none.
+func nextEvent(f audit.Filter, events []audit.Event) int64 {
+	if len(events) < f.Limit {
+		return 0
 	}
-	if c.v.query("format") != "csv" {
-		return map[string]any{"events": views, "next": next}, nil
-	}
+	return events[len(events)-1].ID
+}
+
+// download writes a table that begins with these events.
+func (s *Site) download(c *call, f audit.Filter, events []audit.Event) {
 	c.answered = true
 	h := c.w.Header()
 	h.Set("Content-Type", "text/csv; charset=utf-8")
 	h.Set("Content-Disposition", `attachment; filename="comfylatch-events.csv"`)
 	h.Set("Cache-Control", "no-store")
 	h.Set("X-Content-Type-Options", "nosniff")
-	if next > 0 {
+	next, whole := nextEvent(f, events), c.v.query("limit") == ""
+	if next > 0 && !whole {
 		h.Set("Link", `</_latch/api/events?format=csv&limit=`+strconv.Itoa(f.Limit)+`&before=`+strconv.FormatInt(next, 10)+`>; rel="next"`)
 	}
 	out := csv.NewWriter(c.w)
 	out.Write([]string{"id", "time", "kind", "who", "name", "address", "detail"})
-	for _, e := range views {
-		out.Write([]string{strconv.FormatInt(e.ID, 10), e.Time, e.Kind, cell(e.Who), cell(e.Name), cell(e.Address), cell(e.Detail)})
+	for {
+		for _, one := range events {
+			e := viewEvent(one)
+			out.Write([]string{strconv.FormatInt(e.ID, 10), e.Time, e.Kind, cell(e.Who), cell(e.Name), cell(e.Address), cell(e.Detail)})
+		}
+		out.Flush()
+		if next == 0 || !whole || out.Error() != nil {
+			return
+		}
+		var err error
+		f.Before = next
+		if events, err = s.opt.Desk.People.Events(c.r.Context(), c.v.Who, f); err != nil {
+			panic(http.ErrAbortHandler) // the header is out: only so does it show that this is not all
+		}
+		next = nextEvent(f, events)
 	}
-	out.Flush()
-	return nil, nil
 }
 
 // cell keeps a spreadsheet from taking a visitor's text for a formula (CWE-1236).
