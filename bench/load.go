@@ -20,6 +20,7 @@ import (
 type load struct {
 	addr    string
 	request []byte
+	vary    func(request []byte, conn int) []byte // nil: all connections send the same
 	conns   int
 	time    time.Duration
 	pause   time.Duration // before each request
@@ -52,7 +53,11 @@ func (l load) run(ctx context.Context) (*work, error) {
 	errs := make([]error, l.conns)
 	var wg sync.WaitGroup
 	for i := range l.conns {
-		wg.Go(func() { errs[i] = l.one(ctx, end, &parts[i]) })
+		request := l.request
+		if l.vary != nil {
+			request = l.vary(request, i)
+		}
+		wg.Go(func() { errs[i] = l.one(ctx, end, request, &parts[i]) })
 	}
 	wg.Wait()
 	sum := &work{took: time.Since(began)}
@@ -64,7 +69,7 @@ func (l load) run(ctx context.Context) (*work, error) {
 	return sum, errors.Join(errs...)
 }
 
-func (l load) one(ctx context.Context, end time.Time, w *work) error {
+func (l load) one(ctx context.Context, end time.Time, request []byte, w *work) error {
 	c, err := dial(ctx, l.addr)
 	if err != nil {
 		return err
@@ -75,7 +80,7 @@ func (l load) one(ctx context.Context, end time.Time, w *work) error {
 			time.Sleep(l.pause)
 			now = time.Now()
 		}
-		status, n, err := c.exchange(l.request, nil)
+		status, n, err := c.exchange(request, nil)
 		if err != nil {
 			return err
 		}

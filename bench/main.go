@@ -133,6 +133,8 @@ type scenario struct {
 
 var scenarios = []scenario{
 	{"small", (*bench).small},
+	{"different", (*bench).different},
+	{"real small", (*bench).smallReal},
 	{"object_info", (*bench).objectInfo},
 	{"view", (*bench).view},
 	{"upload", (*bench).upload},

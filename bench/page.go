@@ -49,8 +49,13 @@ func (b *bench) pages() error {
 	return b.realPage(browser)
 }
 
+// realAddr is where a real ComfyUI listens, "" where there is none.
+func realAddr() string {
+	return strings.TrimPrefix(strings.TrimSuffix(os.Getenv("COMFYUI_URL"), "/"), "http://")
+}
+
 func (b *bench) realPage(browser string) error {
-	addr := strings.TrimPrefix(strings.TrimSuffix(os.Getenv("COMFYUI_URL"), "/"), "http://")
+	addr := realAddr()
 	if addr == "" {
 		b.leave("page loads of a real ComfyUI: $COMFYUI_URL is not set")
 		return nil

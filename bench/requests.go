@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -75,6 +76,41 @@ func (b *bench) small() error {
 		}
 	}
 	return nil
+}
+
+// different is small where no two connections ask for the same: comfylatch lets
+// those that ask for the same at once share an answer.
+func (b *bench) different() error {
+	l, err := b.rawLine(nginx, caddy)
+	if err != nil {
+		return err
+	}
+	defer l.stop()
+	r := b.add(&row{what: "small JSON, token, each another (`/api/queue?n=…`)", unit: "/s", goals: []goal{{nginx, 0.8, 1}, {caddy, 2, 2}}})
+	vary := func(request []byte, conn int) []byte {
+		return bytes.Replace(request, []byte("/api/queue"), fmt.Appendf(nil, "/api/queue?n=%d", conn), 1)
+	}
+	return b.race(l.servers, pick(b, 7, 3), load{conns: 32, vary: vary, time: pick(b, 3*time.Second, 500*time.Millisecond)},
+		func(s *server) []byte { return s.get("/api/queue", byToken) },
+		func(s *server, w *work, _ time.Duration) { r.put(s.name, w.rate()) })
+}
+
+// smallReal is small in front of a real ComfyUI.
+func (b *bench) smallReal() error {
+	addr := realAddr()
+	if addr == "" {
+		b.leave("small JSON of a real ComfyUI: $COMFYUI_URL is not set")
+		return nil
+	}
+	l, err := b.newLine(addr, nil, []string{nginx, caddy})
+	if err != nil {
+		return err
+	}
+	defer l.stop()
+	r := b.add(&row{what: "small JSON of a real ComfyUI, token (`/api/queue`)", unit: "/s", goals: []goal{{nginx, 0.8, 1}, {caddy, 2, 2}}})
+	return b.race(l.servers, pick(b, 5, 3), load{conns: 32, time: pick(b, 3*time.Second, 500*time.Millisecond)},
+		func(s *server) []byte { return s.get("/api/queue", byToken) },
+		func(s *server, w *work, _ time.Duration) { r.put(s.name, w.rate()) })
 }
 
 // standinLine is a line in front of a stand-in ComfyUI.
