@@ -14,7 +14,7 @@ import (
 
 // sockets is what an open page costs that says nothing.
 func (b *bench) sockets() error {
-	most := (openFiles() - 200) / 2 // a gate holds two for each
+	most := (openFiles() - 600) / 2 // a gate holds two for each, and some more
 	for _, n := range pick(b, []int{2000, 10000}, []int{1000}) {
 		n = min(n, most)
 		r := b.add(&row{what: fmt.Sprintf("memory per idle socket, %d of them", n), unit: "KB", lower: true, goals: []goal{{"", 14, 8}}})

@@ -149,7 +149,7 @@ func (g *gate) openServer() error {
 			site.Unavailable(w, r, st == upstream.Starting)
 		},
 		OurCookie: func(name string) bool { return name == web.CookieName(true) || name == web.CookieName(false) },
-		Watch:     g.sessions.Watch, MaxSockets: g.maxSockets})
+		OnEnd:     g.sessions.OnEnd, MaxSockets: g.maxSockets})
 	g.pictures = incognito.New(incognito.Options{Dir: filepath.Join(g.cfg.State, "incognito"), SecretFile: nodeSecret(g.cfg.State),
 		Upstream: g.upstream, Watch: g.sessions.Watch, Log: g.log})
 	if err := g.pictures.Clean(); err != nil {

@@ -2,9 +2,11 @@ package proxy
 
 import (
 	"bufio"
+	"errors"
 	"io"
 	"net"
 	"net/http"
+	"syscall"
 	"testing"
 	"time"
 )
@@ -31,7 +33,8 @@ func TestRequestEndsWithItsClient(t *testing.T) {
 			io.WriteString(conn, c.request)
 			<-asked
 			conn.Close()
-			if err := <-ended; err != io.EOF {
+			// A reset where a part of the answer had not been read yet.
+			if err := <-ended; err != io.EOF && !errors.Is(err, syscall.ECONNRESET) {
 				t.Errorf("ComfyUI's connection got %v, want its end", err)
 			}
 		})

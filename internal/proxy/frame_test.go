@@ -48,7 +48,7 @@ func FuzzRelay(f *testing.F) {
 	f.Fuzz(func(t *testing.T, sent []byte, step int) {
 		from, fromEnd := net.Pipe()
 		to, toEnd := net.Pipe()
-		s := &socket{client: &leg{conn: from, limit: time.Minute}, server: &leg{conn: to, limit: time.Minute, toServer: true}}
+		s := &socket{client: clientLeg(from, nil, time.Minute), server: serverLeg(to, nil, time.Minute)}
 		go func() {
 			for rest := sent; len(rest) > 0; {
 				n := min(max(step, 1, len(sent)/500), len(rest))

@@ -216,8 +216,7 @@ func (p *Proxy) begin(ctx context.Context, w http.ResponseWriter, r *http.Reques
 		panic(http.ErrAbortHandler)
 	}
 	conn.SetDeadline(time.Time{})
-	s.client = &leg{conn: client, early: early, limit: p.times.Write}
-	s.server = &leg{conn: conn, early: buffered(br), limit: p.times.Write, toServer: true}
+	s.client, s.server = clientLeg(client, early, p.times.Write), serverLeg(conn, buffered(br), p.times.Write)
 	s.start()
 	return true
 }

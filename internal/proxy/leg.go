@@ -19,7 +19,7 @@ type leg struct {
 
 	// The reader's: room for a header and a small frame, so that most frames
 	// cost one read and one write, and an idle socket next to nothing.
-	buf   [512]byte
+	buf   []byte
 	at, n int // buf[at:n] is not used yet
 	seq   sequence
 	heard atomic.Int64 // when something last came, in Unix nanoseconds
@@ -34,6 +34,21 @@ type leg struct {
 	deadlines sync.Mutex // of what follows
 	isCut     bool
 	last      time.Time // reading ends here whatever happens
+}
+
+// Room for what mostly comes: pongs from a client, events from ComfyUI. The
+// least is a control frame's 125 bytes and its header's 14.
+const (
+	clientRoom = 144 // bytes
+	serverRoom = 512
+)
+
+func clientLeg(conn net.Conn, early []byte, limit time.Duration) *leg {
+	return &leg{conn: conn, early: early, limit: limit, buf: make([]byte, clientRoom)}
+}
+
+func serverLeg(conn net.Conn, early []byte, limit time.Duration) *leg {
+	return &leg{conn: conn, early: early, limit: limit, toServer: true, buf: make([]byte, serverRoom)}
 }
 
 // writeError is a failure to write, as opposed to one to read.
@@ -66,7 +81,7 @@ func (l *leg) read(p []byte) (int, error) {
 // fill reads more into the buffer, which has room.
 func (l *leg) fill() error {
 	if l.at > 0 {
-		l.n = copy(l.buf[:], l.buf[l.at:l.n])
+		l.n = copy(l.buf, l.buf[l.at:l.n])
 		l.at = 0
 	}
 	n, err := l.read(l.buf[l.n:])

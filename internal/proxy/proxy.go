@@ -43,9 +43,9 @@ type Options struct {
 	OurCookie func(name string) bool
 	// Adjust may change the headers of an answer before they are sent.
 	Adjust func(req *comfy.Request, who account.Principal, status int, h http.Header)
-	// Watch gives a channel that is closed when the principal's right to be
-	// here ends; release is called when nobody listens any more. nil: never.
-	Watch func(account.Principal) (ended <-chan struct{}, release func())
+	// OnEnd calls ended, from a goroutine of its own, when the principal's right
+	// to be here ends; release is called when nobody listens any more. nil: never.
+	OnEnd func(p account.Principal, ended func()) (release func())
 	// MaxSockets is how many sockets a principal may have open at once; 0 is
 	// no limit.
 	MaxSockets func(account.Principal) int

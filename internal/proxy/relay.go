@@ -22,7 +22,7 @@ type socket struct {
 	p       *Proxy
 	who     account.Principal
 	release func()                             // of the client id
-	unwatch func()                             // of Options.Watch, where no goroutine calls it
+	unwatch func()                             // of Options.OnEnd; nil until start
 	abort   atomic.Pointer[context.CancelFunc] // of the handshake; nil when that is over
 
 	client, server *leg // nil until start
@@ -100,13 +100,8 @@ func (s *socket) start() {
 	if s.cause.Load() != nil { // it came while relaying was not yet set
 		s.interrupt()
 	}
-	if s.p.opts.Watch != nil {
-		ended, release := s.p.opts.Watch(s.who)
-		if ended == nil { // it never ends: nobody need wait for it
-			s.unwatch = release
-		} else {
-			running.Go(func() { s.watch(ended, release) })
-		}
+	if s.p.opts.OnEnd != nil {
+		s.unwatch = s.p.opts.OnEnd(s.who, func() { s.end(cause{code: closePolicy, reason: "signed out"}) })
 	}
 	go func() {
 		defer running.Done() // counted by registry.add
@@ -116,18 +111,6 @@ func (s *socket) start() {
 		both.Wait()
 		s.farewell()
 	}()
-}
-
-// watch ends the socket when the principal may no longer be here.
-func (s *socket) watch(ended <-chan struct{}, release func()) {
-	if release != nil {
-		defer release()
-	}
-	select {
-	case <-ended:
-		s.end(cause{code: closePolicy, reason: "signed out"})
-	case <-s.done:
-	}
 }
 
 // direction relays frames until it cannot, and says why.

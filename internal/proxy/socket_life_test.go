@@ -172,19 +172,19 @@ func TestSlowReaderIsEndedAndOthersAreNot(t *testing.T) {
 
 func TestEndOfARightEndsTheSocket(t *testing.T) {
 	var mu sync.Mutex
-	ends, released := map[string]chan struct{}{}, 0
+	ends, released := map[string]func(){}, 0
 	g := newGate(t, socketComfy(t, func(w *wire, _ *http.Request) { w.drain() }), Options{
-		Watch: func(p account.Principal) (<-chan struct{}, func()) {
+		OnEnd: func(p account.Principal, ended func()) func() {
 			mu.Lock()
 			defer mu.Unlock()
-			ends[p.Name] = make(chan struct{})
-			return ends[p.Name], func() { mu.Lock(); released++; mu.Unlock() }
+			ends[p.Name] = ended
+			return func() { mu.Lock(); released++; mu.Unlock() }
 		},
 	})
 	ann := g.open(t, "/ws?clientId=a", "X-Test-Who: ann\n")
 	ben := g.socket(t, "/ws?clientId=b", "ben")
 	eventually(t, "both are watched", func() bool { mu.Lock(); defer mu.Unlock(); return len(ends) == 2 })
-	close(ends["ann"])
+	ends["ann"]()
 	wantClose(t, ann, closePolicy)
 	wantEnd(t, ann)
 	eventually(t, "only ben is left", func() bool { o := g.Open(); return len(o) == 1 && o[0].Name == "ben" })
@@ -194,17 +194,17 @@ func TestEndOfARightEndsTheSocket(t *testing.T) {
 
 // A revoked right must end a socket even where a frame is stuck.
 func TestEndOfARightEndsABlockedSocket(t *testing.T) {
-	ended := make(chan struct{})
+	ends := make(chan func(), 1)
 	gone := make(chan bool)
 	g := newGate(t, socketComfy(t, func(w *wire, _ *http.Request) {
 		defer close(gone)
 		io.Copy(w, zeroFrame())
-	}), Options{Watch: func(account.Principal) (<-chan struct{}, func()) { return ended, nil }})
+	}), Options{OnEnd: func(_ account.Principal, ended func()) func() { ends <- ended; return nil }})
 	w := g.open(t, "/ws", "")
 	if _, err := w.br.Peek(1000); err != nil {
 		t.Fatal(err)
 	}
-	close(ended)
+	(<-ends)()
 	<-gone
 }
 

@@ -66,7 +66,7 @@ func hotPath(b *testing.B, comfyUI string) (front func(proxy.Upstream) *Server, 
 	need(err)
 	ours := func(name string) bool { return name == web.CookieName(true) || name == web.CookieName(false) }
 	front = func(u proxy.Upstream) *Server {
-		p := proxy.New(proxy.Options{Upstream: u, Log: log, OurCookie: ours, Watch: sessions.Watch})
+		p := proxy.New(proxy.Options{Upstream: u, Log: log, OurCookie: ours, OnEnd: sessions.OnEnd})
 		return New(Options{Site: site, Login: people, Sessions: people, Upstream: p, Cache: cache.New(cache.Options{Upstream: up, MaxBytes: 1 << 20, Log: log}),
 			Log: log, BindClient: p.ClientIDs().Bind, Auth: true})
 	}

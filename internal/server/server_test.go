@@ -94,7 +94,7 @@ func newHouse(t testing.TB, change func(*Options)) *house {
 		Throttle: must[*throttle.Limiter](t)(throttle.New(ctx, h.db)), Audit: events, Log: log}))
 	h.people = people.New(people.Options{Store: h.db, Login: h.login, Audit: events})
 	h.up = must[*upstream.Server](t)(upstream.New(upstream.Options{URL: address, Log: log}))
-	h.proxy = proxy.New(proxy.Options{Upstream: h.up, Log: log, Watch: sessions.Watch,
+	h.proxy = proxy.New(proxy.Options{Upstream: h.up, Log: log, OnEnd: sessions.OnEnd,
 		OurCookie: func(name string) bool { return name == web.CookieName(true) || name == web.CookieName(false) }})
 	memory := &Memory{Sockets: h.proxy, ComfyUI: h.up, Log: log}
 	site := must[*web.Site](t)(web.New(web.Options{Desk: &web.Desk{People: h.people, Login: h.login, Audit: events}, Login: h.login, Log: log, Leave: memory.Leave,

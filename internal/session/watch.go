@@ -16,7 +16,17 @@ func (m *Manager) Watch(p account.Principal) (ended <-chan struct{}, release fun
 	if p.Ref == "" {
 		return nil, func() {}
 	}
-	return m.watches.add(p)
+	over := make(chan struct{})
+	return over, m.watches.add(p, func() { close(over) })
+}
+
+// OnEnd is Watch for those who are many: instead of waiting on a channel, which
+// takes a goroutine each, they are called, once, from another goroutine.
+func (m *Manager) OnEnd(p account.Principal, call func()) (release func()) {
+	if p.Ref == "" {
+		return func() {}
+	}
+	return m.watches.add(p, func() { go call() })
 }
 
 // Watched gives the Refs that somebody watches and that begin with prefix: how
@@ -31,8 +41,8 @@ const (
 )
 
 type watch struct {
-	who   account.Principal
-	ended chan struct{}
+	who account.Principal
+	end func() // called once, under watches.mu: it does not wait
 }
 
 // watches is who waits for which session's end. Its lock is taken when a
@@ -50,19 +60,19 @@ func (w *watches) init() {
 	w.past = make(map[string]time.Time)
 }
 
-func (w *watches) add(p account.Principal) (<-chan struct{}, func()) {
-	one := &watch{who: p, ended: make(chan struct{})}
+func (w *watches) add(p account.Principal, end func()) (release func()) {
+	one := &watch{who: p, end: end}
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if _, over := w.past[p.Ref]; over {
-		close(one.ended)
-		return one.ended, func() {}
+		end()
+		return func() {}
 	}
 	if w.byRef[p.Ref] == nil {
 		w.byRef[p.Ref] = make(map[*watch]struct{})
 	}
 	w.byRef[p.Ref][one] = struct{}{}
-	return one.ended, func() { w.release(one) }
+	return func() { w.release(one) }
 }
 
 func (w *watches) release(one *watch) {
@@ -99,7 +109,7 @@ func (w *watches) endIf(match func(account.Principal) bool) {
 // endOne closes all watches of a Ref. The caller holds w.mu.
 func (w *watches) endOne(ref string) {
 	for one := range w.byRef[ref] {
-		close(one.ended)
+		one.end()
 	}
 	delete(w.byRef, ref)
 	if len(w.past) >= maxEnded {
