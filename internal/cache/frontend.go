@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"fmt"
-	"net/http"
 	"net/url"
 	"path"
 	"regexp"
@@ -27,10 +26,8 @@ type frontEnd struct {
 	mu      sync.Mutex
 	raw     string // tag of ComfyUI's page
 	build   string // fingerprint in the addresses, "" where the page has none to change
-	header  http.Header
 	html    []byte // the page with the addresses changed
-	page    *Entry // the same with what makes it faster
-	hints   int    // how many of seen the page names
+	page    *Entry // the same with the script that goes first
 	seen    []string
 	known   map[string]bool
 	loading time.Time // until then what is asked for is a page load's
@@ -43,8 +40,7 @@ const (
 )
 
 // Page gives ComfyUI's page for somebody who loads it: with the addresses of
-// this build, and with hints at the scripts that earlier loads asked for.
-// Without them the browser finds these in waves, and waits at each.
+// this build, and with the script that goes first.
 func (c *Cache) Page(ctx context.Context) (*Entry, error) {
 	if err := c.readPage(ctx); err != nil {
 		return nil, err
@@ -52,17 +48,6 @@ func (c *Cache) Page(ctx context.Context) (*Entry, error) {
 	c.front.mu.Lock()
 	defer c.front.mu.Unlock()
 	c.front.loading = time.Now().Add(loadTime)
-	if c.front.page == nil || c.front.hints != len(c.front.seen) {
-		old := c.front.page
-		page := newEntry(c.front.header, c.hinted())
-		page.Header.Del("Last-Modified") // of the page before it was changed
-		if old != nil && old.tag == page.tag {
-			page = old
-		} else {
-			page.bodies.compress(true)
-		}
-		c.front.page, c.front.hints = page, len(c.front.seen)
-	}
 	return c.front.page, nil
 }
 
@@ -74,7 +59,7 @@ func (c *Cache) readPage(ctx context.Context) error {
 	}
 	c.front.mu.Lock()
 	defer c.front.mu.Unlock()
-	if c.front.raw == raw.tag && c.front.html != nil {
+	if c.front.raw == raw.tag && c.front.page != nil {
 		return nil
 	}
 	html, err := raw.Body()
@@ -86,39 +71,23 @@ func (c *Cache) readPage(ctx context.Context) error {
 	if !ok {
 		build = ""
 	}
-	c.front.raw, c.front.build, c.front.html, c.front.page = raw.tag, build, changed, nil
-	c.front.header = raw.Header
+	page := newEntry(raw.Header, putFirst(changed, c.opts.Early))
+	page.Header.Del("Last-Modified") // of the page before it was changed
+	page.bodies.compress(true)
+	c.front.raw, c.front.build, c.front.html, c.front.page = raw.tag, build, changed, page
 	c.front.seen, c.front.known = nil, make(map[string]bool)
 	return nil
 }
 
-var (
-	headBegins = regexp.MustCompile(`(?i)<head(?:\s[^>]*)?>`)
-	headEnds   = regexp.MustCompile(`(?i)</head\s*>`)
-)
+var headBegins = regexp.MustCompile(`(?i)<head(?:\s[^>]*)?>`)
 
-// hinted puts into the page's head what makes it faster: the script at the
-// beginning, and hints at its end, since an import map must come before them.
-func (c *Cache) hinted() []byte {
-	html := c.front.html
-	begin, end := headBegins.FindIndex(html), headEnds.FindIndex(html)
-	if c.front.build == "" || begin == nil || end == nil || end[0] < begin[1] {
+// putFirst puts a script at the beginning of the page's head.
+func putFirst(html, script []byte) []byte {
+	head := headBegins.FindIndex(html)
+	if head == nil || len(script) == 0 {
 		return html
 	}
-	var out bytes.Buffer
-	out.Write(html[:begin[1]])
-	if len(c.opts.Early) > 0 {
-		fmt.Fprintf(&out, "<script>%s</script>", c.opts.Early)
-	}
-	out.Write(html[begin[1]:end[0]])
-	named := named(html, c.front.build)
-	for _, file := range c.front.seen {
-		if strings.HasSuffix(file, "js") && !slices.Contains(named, file) {
-			fmt.Fprintf(&out, `<link rel="modulepreload" crossorigin href=".%s%s/%s">`, Prefix, c.front.build, escape(file))
-		}
-	}
-	out.Write(html[end[0]:])
-	return out.Bytes()
+	return slices.Concat(html[:head[1]], []byte("<script>"), script, []byte("</script>"), html[head[1]:])
 }
 
 // useBuild changes the page's own addresses of assets and icons.
@@ -182,12 +151,11 @@ func inFrontEnd(file string) bool {
 func escape(file string) string { return (&url.URL{Path: file}).EscapedPath() }
 
 // Loaded is said when somebody known has got a file: it remembers which files
-// a build's page loads, in their order. Names that HTML would have to quote are
-// none of the frontend's.
+// a build's page loads, in their order.
 func (c *Cache) Loaded(build, file string) {
 	c.front.mu.Lock()
 	defer c.front.mu.Unlock()
-	if build == c.front.build && !c.front.known[file] && len(c.front.seen) < maxSeen && !strings.ContainsAny(file, "\"'<>&") && time.Now().Before(c.front.loading) {
+	if build == c.front.build && !c.front.known[file] && len(c.front.seen) < maxSeen && time.Now().Before(c.front.loading) {
 		c.front.known[file] = true
 		c.front.seen = append(c.front.seen, file)
 	}
