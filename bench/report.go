@@ -20,7 +20,7 @@ of rates more is better, of times and memory less. “Wanted” is what the proj
 
 ## How it is measured
 
-` + "`go run ./bench -update`" + ` measures everything in one run and writes this page; `+"`-only`"+` measures a part. No root is needed.
+` + "`go run ./bench -update`" + ` measures everything in one run and writes this page; ` + "`-only`" + ` measures a part. No root is needed.
 
 - Every server is a process of its own, and all of them listen on loopback. In front of each upstream stand comfylatch, nginx, Caddy and oauth2-proxy; each lets in only who shows a token or cookie.
 - They are measured in turns, in several rounds, and each round begins with another one. What else the machine does then falls on all alike.
