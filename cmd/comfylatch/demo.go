@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"net"
 	"net/http"
@@ -10,7 +9,6 @@ import (
 	"os"
 	"path/filepath"
 
-	"comfylatch/internal/config"
 	"comfylatch/internal/standin"
 )
 
@@ -24,9 +22,6 @@ func runDemo(ctx context.Context, env Env) (err error) {
 	defer os.RemoveAll(dir)
 	env.Args = append([]string{"--state", filepath.Join(dir, "login")}, env.Args...)
 	cfg, err := readConfig(env, env.Args, nil, "127.0.0.1:8189")
-	if errors.Is(err, config.ErrHelp) {
-		return printHelp(env)
-	}
 	if err != nil {
 		return err
 	}

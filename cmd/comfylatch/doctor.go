@@ -43,9 +43,6 @@ func (r *report) wrong(format string, a ...any) {
 // to mend it. Exit status 1 when something is wrong.
 func runDoctor(ctx context.Context, env Env) error {
 	cfg, err := config.Read(env.Args, []string{"main.py"}, config.Env{Getenv: env.Getenv, Workdir: env.Workdir})
-	if errors.Is(err, config.ErrHelp) {
-		return printHelp(env)
-	}
 	if err == nil {
 		err = cfg.Resolve("127.0.0.1:8189", env.Getenv)
 	}

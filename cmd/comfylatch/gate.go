@@ -40,9 +40,6 @@ func runGate(ctx context.Context, env Env) error {
 		listen = "127.0.0.1:8188" // ComfyUI's own place, which it gives up
 	}
 	cfg, err := readConfig(env, flags, command, listen)
-	if errors.Is(err, config.ErrHelp) {
-		return printHelp(env)
-	}
 	if err != nil {
 		return err
 	}

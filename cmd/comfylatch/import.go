@@ -41,9 +41,6 @@ func readWithComfyUI(env Env) (config.Config, error) {
 // its next start as well, and says what it found and what is still to be done.
 func runImport(ctx context.Context, env Env) error {
 	cfg, err := readWithComfyUI(env)
-	if errors.Is(err, config.ErrHelp) {
-		return printHelp(env)
-	}
 	if err != nil {
 		return err
 	}

@@ -92,19 +92,22 @@ var commands = map[string]func(context.Context, Env) error{
 }
 
 func run(ctx context.Context, env Env) error {
+	command := runGate
 	if len(env.Args) > 0 && !strings.HasPrefix(env.Args[0], "-") {
 		name := env.Args[0]
-		command := commands[name]
 		if name == "help" {
 			return printHelp(env)
 		}
-		if command == nil {
+		if command = commands[name]; command == nil {
 			return usagef("%q is not a command; to start one, write it behind --", name)
 		}
 		env.Args = env.Args[1:]
-		return command(ctx, env)
 	}
-	return runGate(ctx, env)
+	err := command(ctx, env)
+	if errors.Is(err, config.ErrHelp) { // whichever command read the flags
+		return printHelp(env)
+	}
+	return err
 }
 
 func usagef(format string, a ...any) error {

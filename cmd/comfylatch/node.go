@@ -19,9 +19,6 @@ func runNode(_ context.Context, env Env) error {
 	cfg, words, err := config.ReadWords(env.Args, []string{"main.py"}, config.Env{Getenv: env.Getenv, Workdir: env.Workdir}, func(f *flag.FlagSet) {
 		f.BoolVar(&onlyGate, "only-gate", false, "")
 	})
-	if errors.Is(err, config.ErrHelp) {
-		return printHelp(env)
-	}
 	if err != nil {
 		return err
 	}

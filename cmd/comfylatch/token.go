@@ -27,9 +27,6 @@ func runToken(ctx context.Context, env Env) error {
 		f.StringVar(&role, "role", account.Admin.String(), "")
 		f.StringVar(&expires, "expires", "", "")
 	})
-	if errors.Is(err, config.ErrHelp) {
-		return printHelp(env)
-	}
 	if err == nil {
 		err = cfg.Resolve("", env.Getenv)
 	}

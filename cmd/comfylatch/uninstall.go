@@ -20,9 +20,6 @@ import (
 // password file that ComfyUI-Login made and still can read stays.
 func runUninstall(_ context.Context, env Env) error {
 	cfg, err := readWithComfyUI(env)
-	if errors.Is(err, config.ErrHelp) {
-		return printHelp(env)
-	}
 	if err != nil {
 		return err
 	}

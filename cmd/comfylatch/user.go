@@ -29,9 +29,6 @@ func runUser(ctx context.Context, env Env) error {
 		f.BoolVar(&u.json, "json", false, "")
 		f.StringVar(&u.role, "role", account.User.String(), "")
 	})
-	if errors.Is(err, config.ErrHelp) {
-		return printHelp(env)
-	}
 	if err == nil {
 		err = cfg.Resolve("127.0.0.1:8189", env.Getenv)
 	}

@@ -17,13 +17,14 @@ import (
 // What administrators do.
 
 func (s *Site) listPeople(c *call) (any, error) {
+	views, next, err := s.people(c)
+	return map[string]any{"people": views, "next": next}, err
+}
+
+func (s *Site) people(c *call) ([]personView, string, error) {
 	all, err := s.opt.Desk.People.List(c.r.Context(), c.page())
-	views := make([]personView, 0, len(all))
-	next := ""
-	for i := range all {
-		views, next = append(views, viewPerson(&all[i])), all[i].Name
-	}
-	return part(c, "people", views, next), err
+	views, next := part(c, all, viewPerson, func(p *account.Person) string { return p.Name })
+	return views, next, err
 }
 
 func (s *Site) getPerson(c *call) (any, error) {
@@ -85,13 +86,14 @@ func (s *Site) doRemovePerson(c *call) (any, error) {
 }
 
 func (s *Site) listLinks(c *call) (any, error) {
+	views, next, err := s.links(c)
+	return map[string]any{"links": views, "next": next}, err
+}
+
+func (s *Site) links(c *call) ([]linkView, string, error) {
 	all, err := s.opt.Desk.People.Links(c.r.Context(), c.v.Who, c.page())
-	views := make([]linkView, 0, len(all))
-	next := ""
-	for i := range all {
-		views, next = append(views, viewLink(&all[i])), all[i].ID
-	}
-	return part(c, "links", views, next), err
+	views, next := part(c, all, viewLink, func(l *account.Link) string { return l.ID })
+	return views, next, err
 }
 
 func (s *Site) doMakeLink(c *call) (any, error) {

@@ -30,17 +30,20 @@ func (s *Site) doPassword(c *call) (any, error) {
 }
 
 func (s *Site) listSessions(c *call) (any, error) {
+	views, next, err := s.sessions(c, c.v.query("all") == "1")
+	return map[string]any{"sessions": views, "next": next}, err
+}
+
+// sessions are one's own, or everybody's.
+func (s *Site) sessions(c *call, everybody bool) ([]sessionView, string, error) {
 	list := s.opt.Desk.People.Sessions
-	if c.v.query("all") == "1" {
+	if everybody {
 		list = s.opt.Desk.People.AllSessions
 	}
 	all, err := list(c.r.Context(), c.v.Who, c.page())
-	views := make([]sessionView, 0, len(all))
-	next := ""
-	for i := range all {
-		views, next = append(views, viewSession(&all[i], c.v.Who)), all[i].Cursor()
-	}
-	return part(c, "sessions", views, next), err
+	view := func(one *account.Session) sessionView { return viewSession(one, c.v.Who) }
+	views, next := part(c, all, view, (*account.Session).Cursor)
+	return views, next, err
 }
 
 func (s *Site) doEndOthers(c *call) (any, error) {
@@ -53,17 +56,19 @@ func (s *Site) doEndSession(c *call) (any, error) {
 }
 
 func (s *Site) listTokens(c *call) (any, error) {
+	views, next, err := s.tokens(c, c.v.query("all") == "1")
+	return map[string]any{"tokens": views, "next": next}, err
+}
+
+// tokens are one's own, or everybody's.
+func (s *Site) tokens(c *call, everybody bool) ([]tokenView, string, error) {
 	list := s.opt.Desk.People.Tokens
-	if c.v.query("all") == "1" {
+	if everybody {
 		list = s.opt.Desk.People.AllTokens
 	}
 	all, err := list(c.r.Context(), c.v.Who, c.page())
-	views := make([]tokenView, 0, len(all))
-	next := ""
-	for i := range all {
-		views, next = append(views, viewToken(&all[i])), all[i].Cursor()
-	}
-	return part(c, "tokens", views, next), err
+	views, next := part(c, all, viewToken, (*account.Token).Cursor)
+	return views, next, err
 }
 
 func (s *Site) doMakeToken(c *call) (any, error) {
@@ -116,14 +121,17 @@ func (c *call) limit() int {
 	return n
 }
 
-// list is a part of a list: {"sessions": [...], "next": "..."}.
-type list map[string]any
-
-func part[T any](c *call, name string, views []T, next string) list {
+// part is what is shown of a part of a list, and the cursor of its last one; ""
+// where that is the end.
+func part[T, V any](c *call, all []T, view func(*T) V, cursor func(*T) string) (views []V, next string) {
+	views = make([]V, 0, len(all))
+	for i := range all {
+		views, next = append(views, view(&all[i])), cursor(&all[i])
+	}
 	if len(views) < c.limit() {
 		next = ""
 	}
-	return list{name: views, "next": next}
+	return views, next
 }
 
 // lifetime reads "30d", "12h", "90m", or "never" and "" for none.

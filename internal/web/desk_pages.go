@@ -100,26 +100,23 @@ func doneText(action string) string {
 	return ""
 }
 
-// next is the address of the part of a list behind a cursor.
-func (c *call) next(page string, l list) string {
-	after, _ := l["next"].(string)
-	if after == "" {
+// nextPart is the address of the part of a page's list behind a cursor.
+func nextPart(page, cursor string) string {
+	if cursor == "" {
 		return ""
 	}
-	return "/_latch/" + page + "?after=" + url.QueryEscape(after)
+	return "/_latch/" + page + "?after=" + url.QueryEscape(cursor)
 }
 
 func (s *Site) fillAccount(c *call, p *deskPage) error {
-	sessions, err := s.listSessions(c)
-	if err != nil {
+	var err error
+	everybodys := c.v.query("all") == "1"
+	if p.Sessions, _, err = s.sessions(c, everybodys); err != nil {
 		return err
 	}
-	tokens, err := s.listTokens(c)
-	if err != nil {
+	if p.Tokens, _, err = s.tokens(c, everybodys); err != nil {
 		return err
 	}
-	p.Sessions = sessions.(list)["sessions"].([]sessionView)
-	p.Tokens = tokens.(list)["tokens"].([]tokenView)
 	if p.Grants = []string{"run", "read", "user"}; c.v.Who.Role >= account.Admin {
 		p.Grants = append(p.Grants, "admin")
 	} else if c.v.Who.Role == account.Guest {
@@ -133,42 +130,34 @@ func (s *Site) fillNow(c *call, p *deskPage) error {
 	return nil
 }
 
-func (s *Site) fillPeople(c *call, p *deskPage) error {
-	l, err := s.listPeople(c)
+func (s *Site) fillPeople(c *call, p *deskPage) (err error) {
+	var cursor string
+	p.People, cursor, err = s.people(c)
+	p.Next = nextPart(p.Page, cursor)
 	if c.v.query("after") == "" {
 		p.Owner = s.opt.Login.Status().OwnerName
 	}
-	if err == nil {
-		p.People, p.Next = l.(list)["people"].([]personView), c.next(p.Page, l.(list))
-	}
 	return err
 }
 
-func (s *Site) fillLinks(c *call, p *deskPage) error {
-	l, err := s.listLinks(c)
-	if err == nil {
-		p.Links, p.Next = l.(list)["links"].([]linkView), c.next(p.Page, l.(list))
-	}
+func (s *Site) fillLinks(c *call, p *deskPage) (err error) {
+	var cursor string
+	p.Links, cursor, err = s.links(c)
+	p.Next = nextPart(p.Page, cursor)
 	return err
 }
 
-func (s *Site) fillSessions(c *call, p *deskPage) error {
-	all, err := s.opt.Desk.People.AllSessions(c.r.Context(), c.v.Who, c.page())
-	next := ""
-	for i := range all {
-		p.Sessions, next = append(p.Sessions, viewSession(&all[i], c.v.Who)), all[i].Cursor()
-	}
-	p.Next = c.next(p.Page, part(c, "sessions", p.Sessions, next))
+func (s *Site) fillSessions(c *call, p *deskPage) (err error) {
+	var cursor string
+	p.Sessions, cursor, err = s.sessions(c, true)
+	p.Next = nextPart(p.Page, cursor)
 	return err
 }
 
-func (s *Site) fillTokens(c *call, p *deskPage) error {
-	all, err := s.opt.Desk.People.AllTokens(c.r.Context(), c.v.Who, c.page())
-	next := ""
-	for i := range all {
-		p.Tokens, next = append(p.Tokens, viewToken(&all[i])), all[i].Cursor()
-	}
-	p.Next = c.next(p.Page, part(c, "tokens", p.Tokens, next))
+func (s *Site) fillTokens(c *call, p *deskPage) (err error) {
+	var cursor string
+	p.Tokens, cursor, err = s.tokens(c, true)
+	p.Next = nextPart(p.Page, cursor)
 	return err
 }
 
