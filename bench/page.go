@@ -129,12 +129,7 @@ func (b *bench) pageRows(l *line, browser, name string, noStore bool) error {
 	return nil
 }
 
-// The link that the browser is made to believe in.
-const (
-	linkSpeed   = 20e6 / 8 // bytes per second
-	linkLatency = 40       // milliseconds
-	typing      = 5 * time.Second
-)
+const typing = 5 * time.Second // a name and a password
 
 // visitLoad is what one page load took.
 type visitLoad struct {
@@ -145,20 +140,25 @@ type visitLoad struct {
 
 // visit loads the page with a cold browser, and again with the same.
 func (b *bench) visit(browser string, s *server) (one, two visitLoad, err error) {
+	l, err := newLink(s.addr)
+	if err != nil {
+		return one, two, err
+	}
+	defer l.Close()
 	w, err := b.openBrowser(browser)
 	if err != nil {
 		return one, two, err
 	}
 	defer w.close()
 	if name, value, ok := strings.Cut(s.cookie, "="); ok {
-		if err := w.setCookie("http://"+s.addr, name, value); err != nil {
+		if err := w.setCookie(l.url("/"), name, value); err != nil {
 			return one, two, err
 		}
 	}
-	if one, err = w.load("http://" + s.addr + "/"); err != nil {
+	if one, err = w.load(l); err != nil {
 		return one, two, fmt.Errorf("first load: %w", err)
 	}
-	if two, err = w.load("http://" + s.addr + "/"); err != nil {
+	if two, err = w.load(l); err != nil {
 		return one, two, fmt.Errorf("second load: %w", err)
 	}
 	return one, two, nil
@@ -166,10 +166,15 @@ func (b *bench) visit(browser string, s *server) (one, two visitLoad, err error)
 
 // enter logs in with a cold browser, after a while on the login page.
 func (b *bench) enter(browser string, s *server) (visitLoad, error) {
+	l, err := newLink(s.addr)
+	if err != nil {
+		return visitLoad{}, err
+	}
+	defer l.Close()
 	w, err := b.openBrowser(browser)
 	if err != nil {
 		return visitLoad{}, err
 	}
 	defer w.close()
-	return w.logIn("http://" + s.addr + "/login")
+	return w.logIn(l)
 }
