@@ -8,6 +8,10 @@ import (
 	"path/filepath"
 	"time"
 
+	"github.com/chromedp/cdproto/cdp"
+	"github.com/chromedp/cdproto/css"
+	"github.com/chromedp/cdproto/dom"
+	"github.com/chromedp/cdproto/log"
 	"github.com/chromedp/cdproto/network"
 	"github.com/chromedp/cdproto/page"
 	cd "github.com/chromedp/chromedp"
@@ -72,7 +76,14 @@ func (w *window) tab() (ctx context.Context, closeTab func(), err error) {
 		}
 	}
 	ctx, closeTab = cd.NewContext(w.ctx, cd.WithListener(hear))
-	if err = cd.Do(ctx); err == nil {
+	err = cd.Do(ctx)
+	// What a tab is asked to tell from its beginning costs it a second of a load.
+	for _, disable := range []cdp.Command[cdp.Empty, cdp.Empty]{css.Disable, dom.Disable, network.Disable, log.Disable} {
+		if err == nil {
+			_, err = cd.Call(ctx, disable, cdp.Empty{})
+		}
+	}
+	if err == nil {
 		_, err = cd.Call(ctx, page.AddScriptToEvaluateOnNewDocument, page.AddScriptToEvaluateOnNewDocumentParams{Source: watch})
 	}
 	if err != nil {
