@@ -15,14 +15,18 @@ import (
 // well is kept only so, and made plain again for the few who want it plain.
 type bodies struct {
 	identity, gzip, zstd []byte
-	plain                int // bytes of the identity body
+	plain                int  // bytes of the identity body
+	tight                bool // compressed as well as can be
 }
 
-const smallest = 512 // bytes: below, compressing costs more than it saves
+const (
+	smallest = 512     // bytes: below, compressing costs more than it saves
+	window   = 4 << 20 // bytes that zstd looks back; browsers take up to 8 MB (RFC 9659)
+)
 
 // encoders are safe for concurrent use and cost nothing while idle.
 var (
-	encoder, _ = zstd.NewWriter(nil, zstd.WithEncoderLevel(zstd.SpeedDefault), zstd.WithEncoderConcurrency(1), zstd.WithLowerEncoderMem(true), zstd.WithWindowSize(4<<20))
+	encoder, _ = zstd.NewWriter(nil, zstd.WithEncoderLevel(zstd.SpeedDefault), zstd.WithEncoderConcurrency(1), zstd.WithLowerEncoderMem(true), zstd.WithWindowSize(window))
 	decoder, _ = zstd.NewReader(nil, zstd.WithDecoderConcurrency(1), zstd.WithDecoderLowmem(true))
 )
 

@@ -90,46 +90,45 @@ func TestWhatAPageLoadNeedsIsFetchedAhead(t *testing.T) {
 	}
 }
 
-func TestTheScriptGoesFirstInThePage(t *testing.T) {
-	f := newFake()
-	c := newCache(f)
-	c.opts.Early = []byte("early()")
-	f.deploy("v1")
-	if got := body(t, c, "/", Checked); strings.Contains(got, "early()") {
-		t.Errorf("ComfyUI's own page is changed: %s", got)
-	}
-	e, err := c.Page(t.Context())
-	if err != nil {
-		t.Fatal(err)
-	}
-	if got, _ := e.Body(); !strings.HasPrefix(string(got), "<head><script>early()</script><link") {
-		t.Errorf("the page: %s", got)
-	}
-	for _, odd := range []string{"", "no head", "<header>x</header>"} {
-		if got := string(putFirst([]byte(odd), c.opts.Early)); got != odd {
-			t.Errorf("%q became %q", odd, got)
-		}
-	}
-}
-
-// What is fetched while somebody types the password is what page loads of
-// people who were let in have asked for, not what a click asked for later.
-func TestWhatAPageLoadAsksForIsRemembered(t *testing.T) {
+func TestThePageNamesWhatEarlierLoadsAskedFor(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := newFake()
 		c := newCache(f)
+		c.opts.Early = []byte("early()")
 		f.deploy("v1")
-		if _, err := c.Page(t.Context()); err != nil {
-			t.Fatal(err)
+		page := func() string {
+			e, err := c.Page(t.Context())
+			if err != nil {
+				t.Fatal(err)
+			}
+			b, err := e.Body()
+			if err != nil {
+				t.Fatal(err)
+			}
+			return string(b)
+		}
+		first := page()
+		if !strings.HasPrefix(first, "<head><script>early()</script><link") || strings.Contains(first, "modulepreload") {
+			t.Errorf("the first page: %s", first)
 		}
 		build := c.front.build
-		c.Loaded(build, "assets/chunk.js")
-		c.Loaded(build, "assets/chunk.js")
+		for _, file := range []string{"assets/chunk.js", "assets/lib/vue.js", "assets/index-v1.js", "assets/style.css", `assets/"quote.js`} {
+			c.Loaded(build, file)
+		}
 		c.Loaded("000000000000", "assets/other.js")
 		time.Sleep(loadTime)
 		c.Loaded(build, "assets/dialog.js")
-		if got, want := strings.Join(c.Ahead(), " "), Prefix+build+"/assets/chunk.js"; got != want {
-			t.Errorf("fetched ahead: %s, want %s", got, want)
+		want := ""
+		for _, file := range []string{"chunk.js", "lib/vue.js"} { // not what the page names itself
+			want += `<link rel="modulepreload" crossorigin href="./_latch/fe/` + build + `/assets/` + file + `">`
+		}
+		if got := page(); got != strings.Replace(first, "</head>", want+"</head>", 1) {
+			t.Errorf("the next page: %s", got)
+		}
+		f.deploy("v2")
+		time.Sleep(checkAfter)
+		if got := page(); strings.Contains(got, "modulepreload") {
+			t.Errorf("the page of another build: %s", got)
 		}
 	})
 }
