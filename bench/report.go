@@ -29,7 +29,7 @@ of rates more is better, of times and memory less. “Wanted” is what the proj
 - All connections of a line ask for the same, unless it says "each another". comfylatch lets those that wait for the same share one answer of ComfyUI's, as open pages do whenever the queue changes ([how](design.md)).
 - nginx: as many workers as processors, kept connections to ComfyUI, compression at level 4, a year's life for ` + "`/assets/`" + `, the token checked by ` + "`map`" + `, uploads not buffered. Caddy: compression, the token checked by a matcher. oauth2-proxy: a password file; its token is the password as Basic.
 - Memory is the resident set of all of a server's processes. Growth is the most that was seen every 10 ms, less what it was before.
-- Pages: Chromium with a fresh profile each time, and a link of 20 Mbit/s with 40 ms added by the browser, until the graph stands. “From Log in” is a cold browser that has been on the login page for five seconds.
+- Pages: Chromium with a fresh profile each time, and a link of 20 Mbit/s and 40 ms there and back, which every connection goes over ([link.go](../bench/link.go)), until the graph stands. The browser is asked for nothing meanwhile: to tell of each request costs it a second. “From Log in” is a cold browser that has been on the login page for five seconds.
 `
 
 // writePage writes docs/performance.md.
