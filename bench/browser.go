@@ -17,9 +17,10 @@ import (
 	cd "github.com/chromedp/chromedp"
 )
 
-// window is a browser with a profile of its own.
+// window is a browser with a profile of its own, behind a slow link to a server.
 type window struct {
 	ctx   context.Context
+	link  *link
 	close func()
 }
 
@@ -40,9 +41,14 @@ const watch = `(() => {
 const longestVisit = 3 * time.Minute // of a browser's life
 
 // openBrowser starts a browser that has never been anywhere.
-func (b *bench) openBrowser(path string) (w *window, err error) {
+func (b *bench) openBrowser(path string, to *server) (w *window, err error) {
+	l, err := newLink(to.addr)
+	if err != nil {
+		return nil, err
+	}
 	profile, err := os.MkdirTemp(b.dir, "profile-")
 	if err != nil {
+		l.Close()
 		return nil, err
 	}
 	options := append(cd.DefaultExecAllocatorOptions[:], cd.ExecPath(path), cd.UserDataDir(filepath.Join(profile, "user")),
@@ -51,7 +57,7 @@ func (b *bench) openBrowser(path string) (w *window, err error) {
 	limit, stopLimit := context.WithTimeout(b.ctx, longestVisit)
 	alloc, stopAlloc := cd.NewExecAllocator(limit, options...)
 	ctx, stop := cd.NewContext(alloc)
-	w = &window{ctx: ctx, close: func() {
+	w = &window{ctx: ctx, link: l, close: func() {
 		end, cancel := context.WithTimeout(ctx, 10*time.Second)
 		defer cancel()
 		cd.Cancel(end)
@@ -59,6 +65,7 @@ func (b *bench) openBrowser(path string) (w *window, err error) {
 		stopAlloc()
 		stopLimit()
 		os.RemoveAll(profile)
+		l.Close()
 	}}
 	if err := cd.Do(ctx); err != nil {
 		w.close()
@@ -93,45 +100,43 @@ func (w *window) tab() (ctx context.Context, closeTab func(), err error) {
 	return ctx, closeTab, nil
 }
 
-func (w *window) setCookie(url, name, value string) error {
-	_, err := cd.Call(w.ctx, network.SetCookie, network.SetCookieParams{Name: name, Value: value, URL: url})
+func (w *window) setCookie(name, value string) error {
+	_, err := cd.Call(w.ctx, network.SetCookie, network.SetCookieParams{Name: name, Value: value, URL: w.link.url("/")})
 	return err
 }
 
-// load goes to the page behind the link and waits until the graph stands.
-func (w *window) load(l *link) (visitLoad, error) {
+// load goes to the page and waits until the graph stands.
+func (w *window) load() (visitLoad, error) {
 	tab, closeTab, err := w.tab()
 	if err != nil {
 		return visitLoad{}, err
 	}
 	defer closeTab()
-	before := l.down.bytes.Load()
+	before := w.link.down.bytes.Load()
 	// Not cd.Navigate, which waits for the page's end: the graph may stand before.
-	r, err := cd.Call(tab, page.Navigate, page.NavigateParams{URL: l.url("/")})
+	r, err := cd.Call(tab, page.Navigate, page.NavigateParams{URL: w.link.url("/")})
 	if err == nil && r.ErrorText != "" {
 		err = errors.New(r.ErrorText)
 	}
 	if err != nil {
 		return visitLoad{}, fmt.Errorf("go to the page: %w", err)
 	}
-	v, err := ready(tab, "performance.timeOrigin")
-	v.bytes = l.down.bytes.Load() - before
-	return v, err
+	return w.ready(tab, "performance.timeOrigin", before)
 }
 
 // logIn waits on the login page for as long as typing takes, logs in, and
 // waits until the graph stands.
-func (w *window) logIn(l *link) (visitLoad, error) {
+func (w *window) logIn() (visitLoad, error) {
 	tab, closeTab, err := w.tab()
 	if err != nil {
 		return visitLoad{}, err
 	}
 	defer closeTab()
-	if err := cd.Do(tab, cd.Navigate(l.url("/login"))); err != nil {
+	if err := cd.Do(tab, cd.Navigate(w.link.url("/login"))); err != nil {
 		return visitLoad{}, err
 	}
 	time.Sleep(typing)
-	before := l.down.bytes.Load()
+	before := w.link.down.bytes.Load()
 	pressed, err := cd.Run(tab, cd.Evaluate[float64](fmt.Sprintf(`(() => {
   document.getElementById('username').value = %q;
   document.getElementById('password').value = %q;
@@ -141,21 +146,20 @@ func (w *window) logIn(l *link) (visitLoad, error) {
 	if err != nil {
 		return visitLoad{}, fmt.Errorf("press Log in: %w", err)
 	}
-	v, err := ready(tab, fmt.Sprint(int64(pressed)))
-	v.bytes = l.down.bytes.Load() - before
-	return v, err
+	return w.ready(tab, fmt.Sprint(int64(pressed)), before)
 }
 
 var errNotReady = errors.New("the graph did not come within two minutes")
 
-// ready waits for the graph; since is JavaScript for when the wait began.
-func ready(tab context.Context, since string) (visitLoad, error) {
+// ready waits for the graph; since is JavaScript for when the wait began, before
+// the bytes that had come over the link by then.
+func (w *window) ready(tab context.Context, since string, before int64) (visitLoad, error) {
 	for end := time.Now().Add(2 * time.Minute); time.Now().Before(end) && tab.Err() == nil; time.Sleep(100 * time.Millisecond) {
 		ms, err := cd.Run(tab, cd.Evaluate[float64]("window.benchReady ? window.benchReady - "+since+" : 0"))
 		if err == nil && ms > 0 {
 			time.Sleep(500 * time.Millisecond) // what was under way, for the count
 			requests, err := cd.Run(tab, cd.Evaluate[int]("performance.getEntriesByType('resource').length + 1"))
-			return visitLoad{took: time.Duration(ms * float64(time.Millisecond)), requests: requests}, err
+			return visitLoad{time.Duration(ms * float64(time.Millisecond)), w.link.down.bytes.Load() - before, requests}, err
 		}
 	}
 	state, _ := cd.Run(tab, cd.Evaluate[string]("location + ' ' + document.readyState + ' ' + !!window.app?.graph + ' ' + document.querySelectorAll('canvas').length + ' ' + (window.LiteGraph && Object.keys(LiteGraph.registered_node_types).length)"))

@@ -140,25 +140,20 @@ type visitLoad struct {
 
 // visit loads the page with a cold browser, and again with the same.
 func (b *bench) visit(browser string, s *server) (one, two visitLoad, err error) {
-	l, err := newLink(s.addr)
-	if err != nil {
-		return one, two, err
-	}
-	defer l.Close()
-	w, err := b.openBrowser(browser)
+	w, err := b.openBrowser(browser, s)
 	if err != nil {
 		return one, two, err
 	}
 	defer w.close()
 	if name, value, ok := strings.Cut(s.cookie, "="); ok {
-		if err := w.setCookie(l.url("/"), name, value); err != nil {
+		if err := w.setCookie(name, value); err != nil {
 			return one, two, err
 		}
 	}
-	if one, err = w.load(l); err != nil {
+	if one, err = w.load(); err != nil {
 		return one, two, fmt.Errorf("first load: %w", err)
 	}
-	if two, err = w.load(l); err != nil {
+	if two, err = w.load(); err != nil {
 		return one, two, fmt.Errorf("second load: %w", err)
 	}
 	return one, two, nil
@@ -166,15 +161,10 @@ func (b *bench) visit(browser string, s *server) (one, two visitLoad, err error)
 
 // enter logs in with a cold browser, after a while on the login page.
 func (b *bench) enter(browser string, s *server) (visitLoad, error) {
-	l, err := newLink(s.addr)
-	if err != nil {
-		return visitLoad{}, err
-	}
-	defer l.Close()
-	w, err := b.openBrowser(browser)
+	w, err := b.openBrowser(browser, s)
 	if err != nil {
 		return visitLoad{}, err
 	}
 	defer w.close()
-	return w.logIn(l)
+	return w.logIn()
 }

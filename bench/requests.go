@@ -40,6 +40,13 @@ func (s *server) cpu() time.Duration {
 	return s.process.cpu()
 }
 
+var smallGoals = []goal{{nginx, 0.8, 1}, {caddy, 2, 2}}
+
+// smallLoad is 32 connections that ask for little.
+func (b *bench) smallLoad() load {
+	return load{conns: 32, time: pick(b, 3*time.Second, 500*time.Millisecond)}
+}
+
 // small is the many little requests of a page and of programs.
 func (b *bench) small() error {
 	l, err := b.rawLine(nginx, caddy, oauth2)
@@ -47,23 +54,21 @@ func (b *bench) small() error {
 		return err
 	}
 	defer l.stop()
-	goals := []goal{{nginx, 0.8, 1}, {caddy, 2, 2}}
 	for _, one := range []struct {
 		what, path string
 		kind       kind
-		goals      []goal
 		cpu        bool
 	}{
-		{"small JSON, token (`/api/queue`)", "/api/queue", byToken, goals, true},
-		{"small JSON, cookie (`/api/queue`)", "/api/queue", byCookie, goals, true},
-		{"small JSON, token (`/prompt`)", "/prompt", byToken, goals, false},
+		{"small JSON, token (`/api/queue`)", "/api/queue", byToken, true},
+		{"small JSON, cookie (`/api/queue`)", "/api/queue", byCookie, true},
+		{"small JSON, token (`/prompt`)", "/prompt", byToken, false},
 	} {
-		r := b.add(&row{what: one.what, unit: "/s", goals: one.goals})
+		r := b.add(&row{what: one.what, unit: "/s", goals: smallGoals})
 		var cost *row
 		if one.cpu {
 			cost = b.add(&row{what: one.what + ": processor time of the gate", unit: "µs", lower: true})
 		}
-		err := b.race(l.servers, pick(b, 7, 3), load{conns: 32, time: pick(b, 3*time.Second, 500*time.Millisecond)},
+		err := b.race(l.servers, pick(b, 7, 3), b.smallLoad(),
 			func(s *server) []byte { return s.get(one.path, one.kind) },
 			func(s *server, w *work, cpu time.Duration) {
 				r.put(s.name, w.rate())
@@ -86,13 +91,11 @@ func (b *bench) different() error {
 		return err
 	}
 	defer l.stop()
-	r := b.add(&row{what: "small JSON, token, each another (`/api/queue?n=…`)", unit: "/s", goals: []goal{{nginx, 0.8, 1}, {caddy, 2, 2}}})
-	vary := func(request []byte, conn int) []byte {
+	each := b.smallLoad()
+	each.vary = func(request []byte, conn int) []byte {
 		return bytes.Replace(request, []byte("/api/queue"), fmt.Appendf(nil, "/api/queue?n=%d", conn), 1)
 	}
-	return b.race(l.servers, pick(b, 7, 3), load{conns: 32, vary: vary, time: pick(b, 3*time.Second, 500*time.Millisecond)},
-		func(s *server) []byte { return s.get("/api/queue", byToken) },
-		func(s *server, w *work, _ time.Duration) { r.put(s.name, w.rate()) })
+	return b.queue(l, "small JSON, token, each another (`/api/queue?n=…`)", pick(b, 7, 3), each)
 }
 
 // smallReal is small in front of a real ComfyUI.
@@ -107,8 +110,13 @@ func (b *bench) smallReal() error {
 		return err
 	}
 	defer l.stop()
-	r := b.add(&row{what: "small JSON of a real ComfyUI, token (`/api/queue`)", unit: "/s", goals: []goal{{nginx, 0.8, 1}, {caddy, 2, 2}}})
-	return b.race(l.servers, pick(b, 5, 3), load{conns: 32, time: pick(b, 3*time.Second, 500*time.Millisecond)},
+	return b.queue(l, "small JSON of a real ComfyUI, token (`/api/queue`)", pick(b, 5, 3), b.smallLoad())
+}
+
+// queue is a row of answers to GET /api/queue with a token.
+func (b *bench) queue(l *line, what string, rounds int, each load) error {
+	r := b.add(&row{what: what, unit: "/s", goals: smallGoals})
+	return b.race(l.servers, rounds, each,
 		func(s *server) []byte { return s.get("/api/queue", byToken) },
 		func(s *server, w *work, _ time.Duration) { r.put(s.name, w.rate()) })
 }

@@ -1,3 +1,5 @@
+// Package internal_test holds what no room can test by itself: in which order
+// rooms may import one another, and that every known attack has its test.
 package internal_test
 
 import (

@@ -7,7 +7,8 @@
   const paths = [
     'users', 'settings', 'system_stats', 'extensions', 'object_info',
     files('workflows'), files('workflows'), // some versions ask twice
-    files('subgraphs'), files('subgraphs%2F'), 'userdata/comfy.templates.json',
+    files('subgraphs'), files('subgraphs%2F'), // with a slash until it was trimmed
+    'userdata/comfy.templates.json',
   ].map((path) => `api/${path}`).concat('_latch/api/me');
   const early = new Map(); // address → answers, each a promise of a Response or of null
   for (const path of paths) {
